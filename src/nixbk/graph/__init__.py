@@ -1,0 +1,1 @@
+"""Closures, orders and differences of graphs. Pure."""

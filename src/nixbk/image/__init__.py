@@ -1,0 +1,1 @@
+"""Layers and configuration of OCI images. Pure."""

@@ -1,0 +1,1 @@
+"""BuildKit's LLB: operations, marshalling, text form. Pure."""

@@ -1,0 +1,1 @@
+"""What Nix's own formats say. Pure."""

@@ -1,0 +1,1 @@
+"""From a lock to a plan and to LLB. Pure."""

@@ -1,0 +1,1 @@
+"""Models of the manifest and the lock. Pure."""
