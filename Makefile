@@ -1,0 +1,41 @@
+# Every target does its own set-up; what is fetched is kept in the user's cache folder.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV_RUN = .venv/bin/
+ENGINES ?= docker buildkitd
+
+.PHONY: help
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## the Python environment and the helper, in .venv and src/nixbk/_helper
+	@dev/setup
+
+.PHONY: demo
+demo: setup ## lock, plan, apply and run an example with real Nix and real BuildKit
+	@dev/demo
+
+.PHONY: check
+check: setup ## linters, types, layering, generated files
+	$(UV_RUN)ruff check .
+	$(UV_RUN)ruff format --check .
+	$(UV_RUN)mypy
+	$(UV_RUN)lint-imports
+	dev/protos --check
+	dev/schemas --check
+	cd helper && go vet ./... && go test ./...
+
+.PHONY: test
+test: check ## every check and test that CI asks for, on one Docker and on buildkitd
+	@dev/test $(ENGINES)
+
+.PHONY: test-all
+test-all: check ## the same and the slow ones, on every engine
+	@dev/test --all docker-28 docker-26 docker-26-classic buildkitd
+
+.PHONY: bench
+bench: setup ## performance, as ratios measured side by side
+	@dev/bench

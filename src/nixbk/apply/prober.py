@@ -1,0 +1,84 @@
+"""Asks BuildKit's cache what it holds. Effect: solves that cannot build.
+
+A probe fails before any container starts (see :mod:`nixbk.planner.compiler`), with one of the
+messages below; every other failure is the engine's own and is raised.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from nixbk.buildkit.errors import BuildFailed
+from nixbk.planner.compiler import PROBE_IP, REFUSED_URL, RESULT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nixbk.apply.solver import Solver
+    from nixbk.llb.vertex import Output
+    from nixbk.planner.compiler import Compiler
+
+PARALLEL_PROBES: Final = 8
+_MISSES: Final = (f"failed to parse IP {PROBE_IP}", PROBE_IP, REFUSED_URL.removeprefix("http://"))
+_GROUP: Final = 200
+
+
+def is_miss(error: BuildFailed) -> bool:
+    """Whether a probe's failure means that something is not in the cache."""
+    return any(text in error.message for text in _MISSES)
+
+
+class CacheProber:
+    """A :class:`nixbk.planner.survey.Prober` over one running build."""
+
+    def __init__(self, solver: Solver, compiler: Compiler) -> None:
+        """Ask through *solver*, with vertices of *compiler*, which makes probes."""
+        self._solver = solver
+        self._compiler = compiler
+
+    def cached(self, roots: Sequence[Output]) -> Sequence[bool]:
+        """Whether each output is in the cache: one question when all are, else one for each."""
+        found: list[bool] = []
+        for start in range(0, len(roots), _GROUP):
+            found.extend(self._cached_group(roots[start : start + _GROUP]))
+        return found
+
+    def results(self, results: Sequence[Output]) -> Sequence[bytes | None]:
+        """The result file in each output, None where it is not in the cache."""
+        with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
+            return list(pool.map(self._result, results))
+
+    def _cached_group(self, roots: Sequence[Output]) -> Sequence[bool]:
+        if len(roots) > 1 and self._all_there(roots):
+            return [True] * len(roots)
+        with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
+            return list(pool.map(self._there, roots))
+
+    def _all_there(self, roots: Sequence[Output]) -> bool:
+        """Whether all are in the cache; then only the probe that needs them all fails."""
+        together = self._compiler.together(roots)
+        try:
+            self._solver.solve(together)
+        except BuildFailed as error:
+            if not is_miss(error):
+                raise
+            return error.failure.vertex == together.vertex.digest
+        return True
+
+    def _there(self, root: Output) -> bool:
+        try:
+            self._solver.solve(root)
+        except BuildFailed as error:
+            if not is_miss(error):
+                raise
+            return False
+        return True
+
+    def _result(self, result: Output) -> bytes | None:
+        try:
+            return self._solver.read(result, RESULT_FILE)
+        except BuildFailed as error:
+            if not is_miss(error):
+                raise
+            return None

@@ -1,0 +1,122 @@
+"""From realised store paths to one image: closure, layers, configuration, key. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from nixbk.errors import NixbkError
+from nixbk.image.config import KEY_LABEL, ImageConfig
+from nixbk.image.layers import PathInfo, plan_layers
+from nixbk.image.state import Fragment, image_state, layer_name
+from nixbk.llb.origin import Origin
+from nixbk.planner.compiler import Flavour
+from nixbk.schema.config import image_config
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from nixbk.llb.platforms import Platform
+    from nixbk.llb.vertex import Output
+    from nixbk.nix.store_path import StorePath
+    from nixbk.planner.build_graph import BuildGraph
+    from nixbk.schema.lock import LockedImage
+    from nixbk.schema.manifest import Image
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBlueprint:
+    """An image whose content is known.
+
+    Attributes:
+        key: its table in the manifest.
+        layers: store paths of each layer, the lowest first.
+        config: how it runs; its key label names layers, content and configuration.
+        nar_size: bytes of all its store paths.
+    """
+
+    key: str
+    layers: tuple[tuple[StorePath, ...], ...]
+    config: ImageConfig
+    nar_size: int
+
+    @property
+    def config_bytes(self) -> bytes:
+        """The configuration as exporters take it."""
+        return self.config.to_bytes([layer_name(layer) for layer in self.layers])
+
+
+def wanted_paths(locked: LockedImage) -> tuple[StorePath, ...]:
+    """The store paths that an image's installables stand for."""
+    found: dict[StorePath, None] = {}
+    for installable in locked.installables:
+        for name in installable.outputs:
+            if name not in installable.paths:
+                raise NixbkError(
+                    f"the path of its output {name!r} is known only after the build, which is "
+                    "not supported yet",
+                    where=installable.text,
+                )
+            found[installable.paths[name]] = None
+    return tuple(found)
+
+
+def blueprint(graph: BuildGraph, key: str, image: Image, platform: Platform) -> ImageBlueprint:
+    """What the image *key* is made of; the closure of its installables must be known."""
+    locked = graph.lock.images[key]
+    closure = graph.closure(wanted_paths(locked))
+    infos = [graph.info(path) for path in sorted(closure)]
+    layers = plan_layers(
+        [PathInfo(info.path, info.nar_size_bytes, info.references) for info in infos],
+        image.layers.max,
+    )
+    texts = image_config(image, locked)
+    config = ImageConfig(
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant,
+        entrypoint=texts.entrypoint,
+        cmd=texts.cmd,
+        env=tuple(texts.env.items()),
+        working_dir=texts.workdir,
+        user=texts.user,
+        labels=tuple(texts.labels.items()),
+        exposed_ports=texts.ports,
+        volumes=texts.volumes,
+        stop_signal=texts.stop_signal,
+    )
+    names = [layer_name(layer) for layer in layers]
+    content = {
+        "layers": [[str(path) for path in layer] for layer in layers],
+        "narHashes": {str(info.path): info.nar_hash.sri() for info in infos},
+        "config": config.to_json(names),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    digest = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return ImageBlueprint(
+        key=key,
+        layers=layers,
+        config=config.with_labels({KEY_LABEL: f"sha256:{digest}"}),
+        nar_size=sum(info.nar_size_bytes for info in infos),
+    )
+
+
+def compile_image(
+    graph: BuildGraph, image: ImageBlueprint, capabilities: AbstractSet[str]
+) -> Output | None:
+    """The operations that put the image's layers together; None for an image of nothing."""
+    base = graph.compiler(Flavour.RUN).base
+    fragments = []
+    for layer in image.layers:
+        for path in layer:
+            found = graph.store_object(path, Flavour.RUN)
+            fragments.append(Fragment(path, found.root, base, found.siblings))
+    return image_state(
+        fragments,
+        image.layers,
+        capabilities,
+        name=image.key,
+        origin=Origin(f"images.{image.key}"),
+    )

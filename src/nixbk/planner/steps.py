@@ -1,0 +1,194 @@
+"""What the helper is told: one JSON document for each step. Pure.
+
+The document travels in the variable ``NIXBK_STEP``. A variable may hold 128 KiB at most
+(``MAX_ARG_STRLEN`` of Linux), so a longer document goes on in ``NIXBK_STEP_1`` and so on, and one
+too long for any environment becomes a file, ``/.nixbk/step.json``.
+
+Everything in the document is part of the step's cache key. What must not be (core counts,
+timeouts) is said in :func:`run_settings`, whose text rides in a proxy variable, which BuildKit
+leaves out of its keys.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nixbk.errors import NixbkError
+from nixbk.planner.realisation import byte_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nixbk.nix.derivation import Derivation
+    from nixbk.nix.environment import BuildEnvironment, OutputChecks
+    from nixbk.nix.store_path import StorePath
+    from nixbk.planner.realisation import RealisedOutput
+    from nixbk.schema.lock import LockedSource
+
+STEP_VERSION: Final = 1
+CHUNK_CHARACTERS: Final = 100_000
+ENVIRONMENT_CHARACTERS: Final = 1_000_000
+
+
+class UnsupportedDerivationError(NixbkError):
+    """A derivation asks for something nixbk cannot give."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepDocument:
+    """A step as it is handed to the helper.
+
+    Attributes:
+        environment: ``NAME=value`` strings, empty when the document is a file.
+        file: the document's bytes when it is too long for an environment, else empty.
+    """
+
+    environment: tuple[str, ...]
+    file: bytes = b""
+
+    @classmethod
+    def of(cls, kind: str, fields: Mapping[str, object]) -> StepDocument:
+        """The document of a step of *kind*; absent and empty fields are left out."""
+        present = {name: value for name, value in fields.items() if value not in (None, {}, [], "")}
+        text = json.dumps(
+            {"version": STEP_VERSION, "kind": kind, **present},
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+        if len(text) > ENVIRONMENT_CHARACTERS:
+            return cls((), text.encode())
+        chunks = [text[i : i + CHUNK_CHARACTERS] for i in range(0, len(text), CHUNK_CHARACTERS)]
+        names = ["NIXBK_STEP", *(f"NIXBK_STEP_{i}" for i in range(1, len(chunks)))]
+        return cls(tuple(f"{name}={chunk}" for name, chunk in zip(names, chunks, strict=True)))
+
+
+def build_document(
+    derivation: Derivation,
+    outputs: Mapping[str, StorePath],
+    environment: BuildEnvironment,
+    checks: Mapping[str, OutputChecks],
+    inputs: Sequence[RealisedOutput],
+) -> StepDocument:
+    """The step that runs a derivation's own builder.
+
+    Args:
+        derivation: the recipe.
+        outputs: where its outputs go, by name.
+        environment: what Nix would hand the builder.
+        checks: what the outputs must satisfy, by output name.
+        inputs: every store object the build may see.
+    """
+    links = {
+        str(found.path): byte_text(found.target)
+        for found in inputs
+        if found.file_type == "symlink"
+    }
+    needs_closure = any(_asks_for_closure(check) for check in checks.values())
+    fixed = _fixed(derivation)
+    return StepDocument.of(
+        "build",
+        {
+            "outputs": {name: str(path) for name, path in outputs.items()},
+            "system": derivation.system,
+            "builder": byte_text(environment.builder),
+            "args": [byte_text(argument) for argument in environment.args],
+            "env": {byte_text(k): byte_text(v) for k, v in environment.env.items()},
+            "files": {byte_text(k): byte_text(v) for k, v in environment.files.items()},
+            "links": links,
+            "fixed": fixed,
+            "network": True if fixed else None,
+            "impureEnv": list(environment.impure_env),
+            "checks": {name: _check_fields(check, outputs) for name, check in checks.items()},
+            "closure": _closure_fields(inputs) if needs_closure else None,
+        },
+    )
+
+
+def fetch_document(derivation: Derivation, out: StorePath) -> StepDocument:
+    """The step that puts one downloaded file where ``builtin:fetchurl`` would.
+
+    Raises:
+        UnsupportedDerivationError: the download is to be unpacked, or is not a flat file.
+    """
+    env = derivation.env
+    fixed = _fixed(derivation)
+    if env.get("unpack", "") == "1" or fixed is None or fixed["method"] != "flat":
+        raise UnsupportedDerivationError(
+            "'builtin:fetchurl' that unpacks or hashes a folder is not supported yet",
+            where=derivation.name,
+        )
+    executable = env.get("executable", "") == "1"
+    return StepDocument.of(
+        "fetch",
+        {"outputs": {"out": str(out)}, "fixed": fixed, "executable": executable or None},
+    )
+
+
+def unpack_document(sources: Sequence[LockedSource]) -> StepDocument:
+    """The step that unpacks NARs, verified, into the store."""
+    nars = [
+        {
+            "path": str(source.path),
+            "narHash": source.nar_hash.sri(),
+            "narSize": source.nar_size,
+            "compression": "none",
+            "references": [str(path) for path in source.references],
+        }
+        for source in sources
+    ]
+    return StepDocument.of("unpack", {"nars": nars})
+
+
+def run_settings(*, cores: int | None = None) -> str:
+    """The text of settings that must not change a cache key, empty when there are none."""
+    settings = {"cores": cores}
+    given = [f"{name}={value}" for name, value in settings.items() if value is not None]
+    return f";nixbk:{';'.join(given)}" if given else ""
+
+
+def _fixed(derivation: Derivation) -> dict[str, str] | None:
+    """Method and hash of a fixed output, None for every other derivation."""
+    output = derivation.outputs.get("out")
+    if output is None or output.method is None or output.content_hash is None:
+        return None
+    return {"method": output.method, "hash": output.content_hash.sri()}
+
+
+def _asks_for_closure(check: OutputChecks) -> bool:
+    return (
+        check.allowed_requisites is not None
+        or bool(check.disallowed_requisites)
+        or check.max_closure_size_bytes is not None
+    )
+
+
+def _check_fields(check: OutputChecks, outputs: Mapping[str, StorePath]) -> dict[str, object]:
+    """The checks of one output, with the names of outputs replaced by their paths."""
+
+    def paths(entries: Sequence[str] | None) -> list[str] | None:
+        if entries is None:
+            return None
+        return [str(outputs.get(entry, entry)) for entry in entries]
+
+    fields = {
+        "allowedReferences": paths(check.allowed_references),
+        "allowedRequisites": paths(check.allowed_requisites),
+        "disallowedReferences": paths(check.disallowed_references) or None,
+        "disallowedRequisites": paths(check.disallowed_requisites) or None,
+        "maxSize": check.max_size_bytes,
+        "maxClosureSize": check.max_closure_size_bytes,
+        "ignoreSelfRefs": check.ignore_self_refs or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _closure_fields(inputs: Sequence[RealisedOutput]) -> dict[str, object]:
+    return {
+        str(found.path): {
+            "narSize": found.nar_size_bytes,
+            "references": [str(path) for path in found.references],
+        }
+        for found in inputs
+    }

@@ -1,0 +1,198 @@
+"""An in-memory twin of a running build: BuildKit's cache rules without containers.
+
+What it keeps of the real one: results are cached by operation and inputs, with the proxy, the
+addresses of extra hosts, selectors and the URLs of checksummed downloads left out; an address
+that does not parse fails an exec that is not cached before it runs; a download that is refused
+fails. Instead of running a builder it asks a function for the result file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from nixbk.buildkit.errors import BuildFailed, Failure
+from nixbk.buildkit.protocols import Capabilities, FileStat, Ref, Result
+from nixbk.proto import ops_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nixbk.nix.store_path import StorePath
+
+Runner = "Callable[[dict[str, Any]], bytes]"
+REFUSED = "127.0.0.1:1/"
+
+
+def result_of(references: Mapping[str, tuple[StorePath, ...]] | None = None) -> Any:
+    """A runner whose outputs refer to what *references* says, by output path."""
+
+    def run(step: dict[str, Any]) -> bytes:
+        outputs = {
+            name: {
+                "path": path,
+                "narHash": "sha256-" + "A" * 43 + "=",
+                "narSize": 100,
+                "references": sorted(str(ref) for ref in (references or {}).get(path, ())),
+                "type": "directory",
+            }
+            for name, path in step["outputs"].items()
+        }
+        document = {"version": 1, "outputs": outputs}
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    return run
+
+
+@dataclass
+class MemoryCache:
+    """What a builder remembers from one build to the next.
+
+    Attributes:
+        records: what each cached output holds, by cache key and output index.
+        ran: names of the execs that ran, in order.
+    """
+
+    records: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+
+    def prune(self, name: str | None = None) -> None:
+        """Forget everything, or what the exec called *name* left."""
+        if name is None:
+            self.records.clear()
+        for key in [key for key, value in self.names.items() if value == name]:
+            for index in (0, 1):
+                self.records.pop((key, index), None)
+
+    names: dict[str, str] = field(default_factory=dict)
+
+
+class MemoryBuild:
+    """A :class:`nixbk.buildkit.protocols.Build` in memory."""
+
+    def __init__(self, cache: MemoryCache, run: Any) -> None:
+        self.cache = cache
+        self.capabilities = Capabilities(frozenset(), frozenset())
+        self.cancelled = False
+        self._run = run
+        self._lock = RLock()
+
+    def solve(self, definition: pb.Definition, *, evaluate: bool = True) -> Ref | None:
+        """Evaluate the terminal operation's input."""
+        del evaluate
+        with self._lock:
+            evaluation = _Evaluation(definition, self.cache, self._run)
+            key, index = evaluation.terminal()
+            return Ref(f"{key}:{index}")
+
+    def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """The result file, which is all there is."""
+        del path, offset, length
+        key, _, index = ref.id.rpartition(":")
+        return self.cache.records[key, int(index)]
+
+    def read_dir(self, ref: Ref, path: str, pattern: str = "") -> tuple[FileStat, ...]:
+        """Not kept."""
+        raise NotImplementedError
+
+    def stat_file(self, ref: Ref, path: str) -> FileStat:
+        """Not kept."""
+        raise NotImplementedError
+
+    def finish(self, result: Result) -> dict[str, str]:
+        """Nothing is exported."""
+        del result
+        return {}
+
+    def cancel(self) -> None:
+        """Note that the build was given up."""
+        self.cancelled = True
+
+
+class _Evaluation:
+    def __init__(self, definition: pb.Definition, cache: MemoryCache, run: Any) -> None:
+        self._cache = cache
+        self._run = run
+        self._ops: dict[str, pb.Op] = {}
+        self._names: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        for data in definition.__getattribute__("def"):
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            self._ops[digest] = pb.Op.FromString(data)
+            self._names[digest] = definition.metadata[digest].description.get("llb.customname", "")
+            self._last = digest
+
+    def terminal(self) -> tuple[str, int]:
+        """Evaluate what the definition is for; its cache key and output index."""
+        (wanted,) = self._ops[self._last].inputs
+        self._evaluate(wanted.digest, wanted.index)
+        return self._key(wanted.digest), wanted.index
+
+    def _evaluate(self, digest: str, index: int) -> None:
+        key = self._key(digest)
+        if (key, index) in self._cache.records:
+            return
+        op = self._ops[digest]
+        for source in op.inputs:
+            self._evaluate(source.digest, source.index)
+        if op.HasField("source") and REFUSED in op.source.identifier:
+            raise self._failure(digest, f"dial tcp {REFUSED} connection refused")
+        result = b""
+        if op.HasField("exec"):
+            for host in op.exec.meta.extraHosts:
+                try:
+                    ipaddress.ip_address(host.IP)
+                except ValueError:
+                    raise self._failure(digest, f"failed to parse IP {host.IP}") from None
+            result = self._exec(op, digest)
+            self._cache.ran.append(self._names[digest])
+            self._cache.names[key] = self._names[digest]
+            self._cache.records[key, 0] = b""
+            self._cache.records[key, 1] = result
+            return
+        self._cache.records[key, index] = result
+
+    def _exec(self, op: pb.Op, digest: str) -> bytes:
+        text = "".join(
+            entry.partition("=")[2] for entry in op.exec.meta.env if entry.startswith("NIXBK_STEP")
+        )
+        step = json.loads(text)
+        if step["kind"] in {"build", "fetch"}:
+            try:
+                result = self._run(step)
+            except RuntimeError as error:
+                raise self._failure(digest, str(error)) from error
+            assert isinstance(result, bytes)
+            return result
+        if step["kind"] == "collect":
+            results = [m for m in op.exec.mounts if m.dest.startswith("/.nixbk/in/")]
+            results.sort(key=lambda m: int(m.dest.rpartition("/")[2]))
+            inputs = [op.inputs[m.input] for m in results]
+            return b"".join(self._cache.records[self._key(i.digest), i.index] for i in inputs)
+        return b""
+
+    def _key(self, digest: str) -> str:
+        known = self._keys.get(digest)
+        if known is None:
+            op = pb.Op()
+            op.CopyFrom(self._ops[digest])
+            inputs = [f"{self._key(i.digest)}:{i.index}" for i in op.inputs]
+            del op.inputs[:]
+            if op.HasField("exec"):
+                op.exec.meta.ClearField("proxy_env")
+                for host in op.exec.meta.extraHosts:
+                    host.IP = ""
+                for mount in op.exec.mounts:
+                    mount.selector = ""
+            elif op.HasField("source"):
+                op.source.identifier = ""
+            data = op.SerializeToString(deterministic=True) + "\n".join(inputs).encode()
+            known = self._keys[digest] = hashlib.sha256(data).hexdigest()
+        return known
+
+    def _failure(self, digest: str, message: str) -> BuildFailed:
+        return BuildFailed(message, failure=Failure(vertex=digest, name=self._names[digest]))
