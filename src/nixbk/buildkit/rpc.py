@@ -1,0 +1,39 @@
+"""gRPC as nixbk imports it: quiet, and without what it never uses.
+
+``import grpc`` also loads ``grpc.aio`` and with it asyncio, a fifth of all that a no-op command
+costs. Here that module loads when somebody touches it. Changes ``sys.modules`` and sets one
+variable of the environment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any, Final
+
+_AIO: Final = "grpc.aio"
+
+
+class _LateModule(ModuleType):
+    """Stands for a module until one of its names is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the import system looks for
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        module = importlib.import_module(self.__name__)
+        sys.modules["grpc"].aio = module  # type: ignore[attr-defined]
+        return getattr(module, name)
+
+
+# gRPC's C core writes to standard error on its own; errors reach the user by exceptions
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+if "grpc" not in sys.modules:
+    sys.modules.setdefault(_AIO, _LateModule(_AIO))
+
+import grpc  # noqa: E402  after what it would load is stood in for
+
+__all__ = ["grpc"]
