@@ -1,0 +1,101 @@
+// Command unpack is the helper for steps that build nothing: it makes store
+// objects of Nix archives, joins result files, and copies store objects into
+// one tree. It is a program of its own so that a change of it leaves the
+// cache keys of builds alone.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"nixbk/helper/internal/run"
+	"nixbk/helper/internal/step"
+	"nixbk/helper/internal/store"
+	"nixbk/helper/internal/tree"
+	"nixbk/helper/internal/unpack"
+)
+
+func main() {
+	run.Main(map[string]func(run.Context) error{
+		"unpack": unpackNars, "collect": collect, "assemble": assemble,
+	})
+}
+
+func unpackNars(c run.Context) error {
+	in, err := store.Open("/")
+	if err != nil {
+		return err
+	}
+	outputs, err := unpack.All(c.Step.Nars, in, func(i int) string {
+		return filepath.Join(run.Dir, "nar", strconv.Itoa(i))
+	})
+	if err != nil {
+		return err
+	}
+	if err := run.WriteResult("result.json", step.Result(outputs)); err != nil {
+		return err
+	}
+	return finish(in)
+}
+
+// collect joins the result files of earlier steps, one line each.
+func collect(run.Context) error {
+	var lines bytes.Buffer
+	for i := 0; ; i++ {
+		path := filepath.Join(run.Dir, "in", strconv.Itoa(i), "result.json")
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if !bytes.HasSuffix(data, []byte("}\n")) || bytes.Count(data, []byte("\n")) != 1 {
+			return fmt.Errorf("%s is not one line", path)
+		}
+		lines.Write(data)
+	}
+	return run.WriteResult("results.jsonl", lines.Bytes())
+}
+
+// assemble copies store objects, each mounted by itself, into the store.
+func assemble(c run.Context) error {
+	in, err := store.Open("/")
+	if err != nil {
+		return err
+	}
+	for i, path := range c.Step.Paths {
+		name, err := step.BaseName(string(path))
+		if err != nil {
+			return err
+		}
+		from := filepath.Join(run.Dir, "from", strconv.Itoa(i))
+		if err := tree.CopyTree(in.Fd(), name, unix.AT_FDCWD, from); err != nil {
+			return fmt.Errorf("copying '%s': %w", path, err)
+		}
+	}
+	for path, target := range c.Step.Links {
+		name, err := step.BaseName(string(path))
+		if err != nil {
+			return err
+		}
+		if err := in.Symlink(name, string(target)); err != nil {
+			return err
+		}
+	}
+	return finish(in)
+}
+
+func finish(in *store.Store) error {
+	if err := unix.Fchmod(in.Fd(), 0o755); err != nil {
+		return err
+	}
+	return store.ResetTimes("/")
+}

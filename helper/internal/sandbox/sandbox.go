@@ -1,0 +1,343 @@
+// Package sandbox runs a builder as Nix's sandbox would, as far as an
+// unprivileged container allows: user, group, capabilities, system call
+// filter, limits, terminal, and the end of all its processes.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nixbk/helper/internal/step"
+)
+
+// The builder's user and group, as Nix has them inside of its sandbox.
+const (
+	UID = 1000
+	GID = 100
+)
+
+// BuildDir is where builds run.
+const BuildDir = "/build"
+
+// Builder is one program to run.
+type Builder struct {
+	Program string
+	Args    []string
+	Env     map[string]string
+	System  string
+
+	Timeout   time.Duration
+	MaxSilent time.Duration
+}
+
+func sortedKeys[K interface{ ~uint32 | ~string }, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}
+
+// PrepareDirs makes the folders a builder expects, and its files.
+func PrepareDirs(files map[step.Text]step.Text) error {
+	for _, dir := range []string{BuildDir, "/tmp"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(
+		os.Chown(BuildDir, UID, GID), unix.Chmod(BuildDir, 0o700), unix.Chmod("/tmp", 0o1777),
+	); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(files) {
+		text := string(name)
+		if text == "" || text == "." || text == ".." || strings.ContainsAny(text, "/\x00") {
+			return fmt.Errorf("%q is no name for a file in the build folder", text)
+		}
+		path := filepath.Join(BuildDir, text)
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteString(string(files[name]))
+		if err := errors.Join(err, file.Chmod(0o644), file.Chown(UID, GID), file.Close()); err != nil {
+			return err
+		}
+	}
+	// What runc adds to /dev and Nix does not have.
+	_ = os.Remove("/dev/core")
+	return nil
+}
+
+// Run runs the builder to its end, and then ends all it left running.
+func Run(b Builder) error {
+	terminal, err := openTerminal()
+	if err != nil {
+		return err
+	}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if os.Getpid() != 1 {
+		// Orphans come to us all the same.
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return os.NewSyscallError("prctl", err)
+		}
+	}
+	pid, err := b.start(int(null.Fd()), terminal.builder)
+	_ = null.Close()
+	_ = unix.Close(terminal.builder)
+	if err != nil {
+		return err
+	}
+	watch := newWatch(b, pid)
+	go watch.copy(terminal.own)
+	go watch.clock()
+	status, err := wait(pid)
+	watch.exited()
+	if err != nil {
+		return err
+	}
+	if err := killAll(); err != nil {
+		return err
+	}
+	<-watch.copied
+	watch.finish()
+	if message := watch.expired(); message != "" {
+		return step.Fail(step.TimedOut, "%s", message)
+	}
+	return failure(status)
+}
+
+// failure is how a builder's end is told.
+func failure(status unix.WaitStatus) error {
+	note := ""
+	if diskFull() {
+		note = "\n  note: build failure may have been caused by lack of free disk space"
+	}
+	switch {
+	case status.Signaled():
+		return step.Fail(step.BuilderFailed, "builder failed due to signal %d (%s)%s",
+			int(status.Signal()), signalName(status.Signal()), note)
+	case status.ExitStatus() != 0:
+		return step.Fail(step.BuilderFailed, "builder failed with exit code %d%s", status.ExitStatus(), note)
+	}
+	return nil
+}
+
+// signalName is what strsignal says.
+func signalName(signal unix.Signal) string {
+	names := map[unix.Signal]string{
+		unix.SIGHUP: "Hangup", unix.SIGINT: "Interrupt", unix.SIGQUIT: "Quit",
+		unix.SIGILL: "Illegal instruction", unix.SIGTRAP: "Trace/breakpoint trap",
+		unix.SIGABRT: "Aborted", unix.SIGBUS: "Bus error", unix.SIGFPE: "Floating point exception",
+		unix.SIGKILL: "Killed", unix.SIGUSR1: "User defined signal 1",
+		unix.SIGSEGV: "Segmentation fault", unix.SIGUSR2: "User defined signal 2",
+		unix.SIGPIPE: "Broken pipe", unix.SIGALRM: "Alarm clock", unix.SIGTERM: "Terminated",
+		unix.SIGXCPU: "CPU time limit exceeded", unix.SIGXFSZ: "File size limit exceeded",
+		unix.SIGSYS: "Bad system call",
+	}
+	if name, found := names[signal]; found {
+		return name
+	}
+	return fmt.Sprintf("Signal %d", int(signal))
+}
+
+// diskFull guesses as Nix does: less than 8 MiB are left.
+func diskFull() bool {
+	for _, dir := range []string{step.StoreDir, BuildDir} {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Bavail*uint64(st.Bsize) < 8<<20 {
+			return true
+		}
+	}
+	return false
+}
+
+// start runs the program on a thread that has given up what the builder may
+// not have; the thread is never used again.
+func (b Builder) start(stdin, output int) (int, error) {
+	type result struct {
+		pid int
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and no unlock: the thread ends with this function
+		if err := confine(b.System); err != nil {
+			done <- result{0, err}
+			return
+		}
+		argv := append([]string{filepath.Base(b.Program)}, b.Args...)
+		env := make([]string, 0, len(b.Env))
+		for _, name := range sortedKeys(b.Env) {
+			env = append(env, name+"="+b.Env[name])
+		}
+		pid, err := syscall.ForkExec(b.Program, argv, &syscall.ProcAttr{
+			Dir:   BuildDir,
+			Env:   env,
+			Files: []uintptr{uintptr(stdin), uintptr(output), uintptr(output)},
+			Sys: &syscall.SysProcAttr{
+				Setsid: true,
+				Credential: &syscall.Credential{
+					Uid: UID, Gid: GID, NoSetGroups: groupsDenied(),
+				},
+			},
+		})
+		if err != nil {
+			err = step.Fail(step.BuilderFailed, "executing '%s': %s", b.Program, sentence(err))
+		}
+		done <- result{pid, err}
+	}()
+	r := <-done
+	return r.pid, r.err
+}
+
+// sentence is an error as strerror has it: with a capital.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// groupsDenied tells of user namespaces in which groups cannot be dropped.
+func groupsDenied() bool {
+	text, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(text)) == "deny"
+}
+
+const (
+	personalityLinux32   = 0x0008
+	personalityNoRandom  = 0x0040000
+	personalityUnchanged = 0xffffffff
+)
+
+// confine takes from the calling thread what a builder may not have.
+func confine(system string) error {
+	for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {
+		// Best effort: after the change of user and with no new privileges
+		// the bounding set is only what a look into /proc shows.
+		_ = unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+	}
+	dropInheritable()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	if system == "i686-linux" || system == "armv7l-linux" || system == "armv6l-linux" || system == "armv5tel-linux" {
+		if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, personalityLinux32, 0, 0); errno != 0 {
+			return os.NewSyscallError("personality", errno)
+		}
+	}
+	// Docker's system call filter refuses this one: then addresses stay random.
+	if current, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, personalityUnchanged, 0, 0); errno == 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, current|personalityNoRandom, 0, 0)
+	}
+	scopeSockets()
+	return setFilter()
+}
+
+// dropInheritable empties the inheritable and ambient sets, which survive a
+// change of user.
+func dropInheritable() {
+	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) == nil {
+		data[0].Inheritable, data[1].Inheritable = 0, 0
+		_ = unix.Capset(&header, &data[0])
+	}
+}
+
+// LimitCores keeps core files away from builds, as Nix does.
+func LimitCores() {
+	unlimited := unix.Rlimit{Cur: 0, Max: unix.RLIM_INFINITY}
+	if unix.Setrlimit(unix.RLIMIT_CORE, &unlimited) != nil {
+		var current unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_CORE, &current) == nil {
+			_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 0, Max: current.Max})
+		}
+	}
+}
+
+// wait reaps children until pid has ended.
+func wait(pid int) (unix.WaitStatus, error) {
+	for {
+		var status unix.WaitStatus
+		child, err := unix.Wait4(-1, &status, 0, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, os.NewSyscallError("wait4", err)
+		}
+		if child == pid {
+			return status, nil
+		}
+	}
+}
+
+// killAll ends every process the build left, and returns once none is there.
+func killAll() error {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		if err := killOnce(); err != nil {
+			return err
+		}
+		for {
+			child, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+			if errors.Is(err, unix.ECHILD) {
+				if gone() {
+					return nil
+				}
+				break
+			}
+			if child == 0 && !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			return errors.New("processes of the build do not end")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// gone says whether nothing is left that a signal would reach.
+func gone() bool {
+	return os.Getpid() != 1 || errors.Is(unix.Kill(-1, 0), unix.ESRCH)
+}
+
+// killOnce kills all processes of the namespace when it is ours, and else our
+// children; orphans become children, so that this reaches all in the end.
+func killOnce() error {
+	if os.Getpid() == 1 {
+		if err := unix.Kill(-1, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return os.NewSyscallError("kill", err)
+		}
+		return nil
+	}
+	tasks, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return err
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			var pid int
+			if _, err := fmt.Sscan(field, &pid); err == nil && pid > 1 {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+	}
+	return nil
+}

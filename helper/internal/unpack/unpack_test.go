@@ -1,0 +1,141 @@
+package unpack
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"nixbk/helper/internal/nar"
+	"nixbk/helper/internal/step"
+	"nixbk/helper/internal/store"
+)
+
+const path = "/nix/store/00000000000000000000000000000000-x"
+
+func archive(content string) []byte {
+	var b bytes.Buffer
+	w := nar.NewWriter(&b)
+	w.Contents(false, uint64(len(content)))
+	b.WriteString(content)
+	w.ContentsDone(uint64(len(content)))
+	return b.Bytes()
+}
+
+func sri(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// TestAll unpacks what is as promised and leaves nothing of what is not.
+func TestAll(t *testing.T) {
+	small := archive("hello")
+	large := archive(strings.Repeat("large", 1<<20))
+	promise := func(data []byte, change func(*step.Nar)) step.Nar {
+		n := step.Nar{Path: path, NarHash: sri(data), NarSize: uint64(len(data)), Compression: "none"}
+		change(&n)
+		return n
+	}
+	same := func(*step.Nar) {}
+	cases := map[string]struct {
+		data []byte
+		nar  step.Nar
+		want string
+	}{
+		"small": {small, promise(small, same), ""},
+		"large": {large, promise(large, same), ""},
+		"another hash": {
+			small, promise(small, func(n *step.Nar) { n.NarHash = sri(large) }),
+			"hash mismatch in the archive of '" + path + "':\n  specified: " + sri(large) + "\n     got:    " + sri(small),
+		},
+		"longer": {
+			large, promise(large, func(n *step.Nar) { n.NarSize = 100 }),
+			"the archive of '" + path + "' is longer than its 100 bytes",
+		},
+		"one byte longer": {
+			small, promise(small, func(n *step.Nar) { n.NarSize-- }),
+			"the archive of '" + path + "' is longer than its 119 bytes",
+		},
+		"shorter": {
+			small, promise(small, func(n *step.Nar) { n.NarSize++ }),
+			"the archive of '" + path + "' has 120 bytes instead of 121",
+		},
+		"truncated": {
+			small[:100], promise(small, same),
+			"unpacking '" + path + "': bad archive: unexpected end",
+		},
+		"no archive": {
+			[]byte("<html>"), promise([]byte("<html>"), same),
+			"unpacking '" + path + "': bad archive: input doesn't look like a Nix archive",
+		},
+		"compression": {
+			small, promise(small, func(n *step.Nar) { n.Compression = "lzop" }),
+			"unpacking '" + path + "': unknown compression \"lzop\"",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			in, err := store.Open(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(root, "nar")
+			if err := os.WriteFile(file, c.data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			outputs, err := All([]step.Nar{c.nar}, in, func(int) string { return file })
+			_, stat := os.Stat(root + path)
+			if c.want == "" {
+				want := map[string]step.Output{path[len("/nix/store/"):]: {
+					Path: path, NarHash: sri(c.data), NarSize: uint64(len(c.data)), Type: "regular",
+				}}
+				if err != nil || stat != nil || !reflect.DeepEqual(outputs, want) {
+					t.Errorf("expected %v, got %v, %v, %v", want, outputs, err, stat)
+				}
+				return
+			}
+			if err == nil || err.Error() != c.want {
+				t.Errorf("expected %q, got %v", c.want, err)
+			}
+			if !errors.Is(stat, os.ErrNotExist) {
+				t.Error("something is left")
+			}
+		})
+	}
+}
+
+// TestMany unpacks more archives than there are processors.
+func TestMany(t *testing.T) {
+	root := t.TempDir()
+	in, err := store.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nars []step.Nar
+	for i := range 50 {
+		data := archive(strconv.Itoa(i))
+		if err := os.WriteFile(filepath.Join(root, strconv.Itoa(i)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		nars = append(nars, step.Nar{
+			Path: step.Text(path + strconv.Itoa(i)), NarHash: sri(data), NarSize: uint64(len(data)),
+		})
+	}
+	outputs, err := All(nars, in, func(i int) string { return filepath.Join(root, strconv.Itoa(i)) })
+	if err != nil || len(outputs) != len(nars) {
+		t.Fatalf("%d outputs, %v", len(outputs), err)
+	}
+	for i := range nars {
+		got, err := os.ReadFile(root + path + strconv.Itoa(i))
+		if err != nil || string(got) != strconv.Itoa(i) {
+			t.Errorf("%d became %q, %v", i, got, err)
+		}
+	}
+}
