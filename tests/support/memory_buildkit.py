@@ -20,11 +20,10 @@ from nixbk.buildkit.protocols import Capabilities, FileStat, Ref, Result
 from nixbk.proto import ops_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from nixbk.nix.store_path import StorePath
 
-Runner = "Callable[[dict[str, Any]], bytes]"
 REFUSED = "127.0.0.1:1/"
 
 

@@ -84,7 +84,7 @@ class Bench:
         """Build what is missing; the names of what ran."""
         graph, solver, found = self.survey()
         self.cache.ran.clear()
-        Executor(solver, graph, self.known, jobs).run(found.to_build)
+        Executor(solver, graph, self.known, jobs, lambda *_: None).run(found.to_build)
         return [name for name in self.cache.ran if name != "seed"]
 
 
@@ -198,6 +198,6 @@ def test_two_thousand_derivations() -> None:
     top = {"top": [f"d{i}" for i in range(49, 2000, 50)]}
     bench = Bench(make_lock({**graph, **top}), references={})
     build_graph, solver, found = bench.survey()
-    Executor(solver, build_graph, bench.known, 1).run(found.to_build)
+    Executor(solver, build_graph, bench.known, 1, lambda *_: None).run(found.to_build)
     assert len(bench.cache.ran) == 2000 + 1 + 1
     assert solver.largest_definition_bytes < 12 * 1024 * 1024

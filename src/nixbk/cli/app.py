@@ -1,0 +1,118 @@
+"""The command line: commands, exit codes, and how errors are shown. Effect: prints.
+
+Exit codes::
+
+    0    done; for ``plan --detailed-exitcode``: done, and nothing to do
+    1    an error of the manifest, the lock, the engine or nixbk
+    2    wrong usage; for ``plan --detailed-exitcode``: done, and there are changes
+    100  a derivation failed to build
+    101  a build took too long
+    102  a fixed output has another hash than its derivation says
+    130  interrupted
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from nixbk import __version__
+from nixbk.cli.apply import apply
+from nixbk.cli.build import build
+from nixbk.cli.init import init
+from nixbk.cli.lock import lock
+from nixbk.cli.plan import plan
+from nixbk.errors import NixbkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="nixbk",
+    help="Container images from Nix, built by BuildKit.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+def _version(given: bool) -> None:  # noqa: FBT001  typer calls it so
+    if given:
+        typer.echo(f"nixbk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+app.command()(init)
+app.command()(lock)
+app.command()(plan)
+app.command()(apply)
+app.command()(build)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"nixbk {__version__}")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what the user gave, without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(list(arguments), standalone_mode=False)
+    except NixbkError as error:
+        return _report(error)
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("nixbk: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        from click import ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            return error.exit_code
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: NixbkError) -> int:
+    typer.echo(f"nixbk: {error}", err=True)
+    return int(getattr(error, "exit_code", 1))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,101 @@
+"""``nixbk lock``: pins everything the images are made of. Effect: runs Nix, writes the lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nixbk.cli import options
+
+if TYPE_CHECKING:
+    from nixbk.resolve.changes import Changes
+    from nixbk.schema.lock import Lock
+
+
+def lock(
+    manifest: options.Manifest = Path("nixbk.toml"),
+    lock: options.LockFile = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if the lock would change.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Pin every input anew, and not only what changed.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Do not show what Nix says while it works.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Evaluate the manifest with Nix, and write down exactly what it stands for."""
+    from nixbk.resolve import bundle
+    from nixbk.resolve.changes import compare
+    from nixbk.resolve.locker import make_lock
+    from nixbk.resolve.nix_command import NixCommand
+    from nixbk.schema.files import read_manifest
+
+    lock_path = lock or manifest.with_suffix(".lock")
+    file = read_manifest(manifest)
+    old = _old(lock_path)
+    evaluator = NixCommand(manifest.parent, None if quiet else _show)
+    made = make_lock(file, manifest.parent, lock_path, evaluator, old=old, update=update)
+    changed = old != made.lock or not bundle.is_whole(lock_path, made.bundle)
+    saved = bundle.Saved(0, 0)
+    if not check:
+        saved = bundle.save(lock_path, made.lock, made.bundle)
+    changes = compare(old, made.lock)
+    if json:
+        from nixbk.cli.show import print_json
+
+        print_json(_document(lock_path, changes, saved, changed=changed, written=not check))
+    else:
+        _print(lock_path, changes, changed=changed, check=check)
+    if check and changed:
+        raise typer.Exit(1)
+
+
+def _old(path: Path) -> Lock | None:
+    """The lock so far; one that cannot be read is made anew."""
+    from nixbk.schema.files import read_lock
+    from nixbk.schema.problems import LockError
+
+    if not path.exists():
+        return None
+    try:
+        return read_lock(path)
+    except LockError as error:
+        first = error.problems[0]
+        typer.echo(f"nixbk: {first.where}: {first.message}: making the lock anew", err=True)
+        return None
+
+
+def _show(line: str) -> None:
+    # Errors are shown once, with the key of the manifest that they belong to.
+    if line.startswith(("building ", "copying ", "downloading ", "fetching ", "unpacking ")):
+        typer.echo(f"nix: {line}", err=True)
+
+
+def _print(path: Path, changes: Changes, *, changed: bool, check: bool) -> None:
+    if not changed:
+        typer.echo(f"{path} is up to date")
+        return
+    for change in changes.changes:
+        typer.echo(change.line())
+    counts = f"{changes.derivations.line('derivation')}, {changes.sources.line('source')}"
+    typer.echo(f"{path} would change: {counts}" if check else f"{path} written: {counts}")
+
+
+def _document(
+    path: Path, changes: Changes, saved: Any, *, changed: bool, written: bool
+) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "lock": str(path),
+        "changed": changed,
+        "written": written,
+        "changes": [change.to_json() for change in changes.changes],
+        "derivations": changes.derivations.to_json(),
+        "sources": changes.sources.to_json(),
+        "bundle": {"written": saved.written, "removed": saved.removed},
+    }

@@ -1,0 +1,38 @@
+"""``nixbk plan``: what an apply would do. Effect: prints; asks the builder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nixbk.cli import options
+
+
+def plan(
+    images: options.Images = None,
+    manifest: options.Manifest = Path("nixbk.toml"),
+    lock: options.LockFile = None,
+    builder: options.Builder = None,
+    json: options.Json = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")
+    ] = False,
+) -> None:
+    """Say what an apply would build, fetch and write, and do none of it."""
+    import os
+
+    from nixbk.apply.service import make_plan, open_project
+    from nixbk.apply.workbench import Settings
+    from nixbk.cli.show import plan_lines, print_json
+
+    project = open_project(manifest, lock, images)
+    found = make_plan(project, Settings(builder=builder, environ=os.environ))
+    if json:
+        print_json(found.to_json())
+    else:
+        for line in plan_lines(found):
+            typer.echo(line)
+    if detailed_exitcode and found.changes:
+        raise typer.Exit(2)

@@ -1,0 +1,72 @@
+"""How plans and results look in a terminal of 80 columns. Pure but for :func:`print_json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nixbk.schema.plan import Plan, PlannedImage
+
+LISTED: Final = 30
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_STEP: Final = 1000
+_VERBS: Final = {"load": "load into Docker", "write": "write", "push": "push"}
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan for a person."""
+    if not plan.changes:
+        yield "Nothing to do."
+        return
+    for key, image in plan.images.items():
+        yield from _image_lines(key, image)
+    fetched = sum(1 for build in plan.builds if build.url)
+    built = len(plan.builds) - fetched
+    targets = [t for image in plan.images.values() for t in image.targets if t.action != "none"]
+    yield f"Plan: {built} to build, {fetched} to download, {len(targets)} to deliver."
+
+
+def delivered_line(key: str, type_: str, name: str, digest: str) -> str:
+    """One image that reached its target."""
+    action = {"docker": "loaded", "oci": "written", "registry": "pushed"}[type_]
+    return f"{key}: {action} {name}" + (f" ({digest[:19]})" if digest else "")
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    json.dump(document, sys.stdout, indent=2, sort_keys=True)
+    sys.stdout.write("\n")
+
+
+def size_text(size_bytes: int) -> str:
+    """A size with three digits and its unit."""
+    size = float(size_bytes)
+    for unit in _UNITS:
+        if size < _STEP or unit == _UNITS[-1]:
+            return f"{size:.3g} {unit}" if size < _STEP else f"{size:.0f} {unit}"
+        size /= _STEP
+    raise AssertionError
+
+
+def _image_lines(key: str, image: PlannedImage) -> Iterator[str]:
+    if not image.changes:
+        yield f"{key}: nothing to do"
+        return
+    yield f"{key}: {image.cached} steps cached"
+    downloads = [build for build in image.build if build.url]
+    builds = [build for build in image.build if not build.url]
+    for verb, found in (("download", downloads), ("build", builds)):
+        for build in found[:LISTED]:
+            yield f"  {verb} {build.name}"
+        if len(found) > LISTED:
+            yield f"  {verb} {len(found) - LISTED} more"
+    if image.send:
+        total = sum(source.nar_size for source in image.send)
+        yield f"  send {len(image.send)} sources, {size_text(total)}"
+    for target in image.targets:
+        if target.action != "none":
+            yield f"  {_VERBS[target.action]} {target.name}: {target.reasons[0]}"

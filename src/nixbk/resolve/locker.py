@@ -1,0 +1,324 @@
+"""From a manifest to its lock: pins the inputs, evaluates, and finds every source's bytes.
+
+Effect: asks an evaluator; reads the files beside the manifest. Nothing is written: what the
+bundle needs is part of the result, and `nixbk.resolve.bundle` writes it.
+"""
+
+from __future__ import annotations
+
+import platform as machine
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nixbk.errors import NixbkError
+from nixbk.nix import nar
+from nixbk.nix.derivation_hash import load
+from nixbk.nix.store_path import StorePath, source_path
+from nixbk.resolve.classify import examine
+from nixbk.resolve.evaluator import (
+    EvaluationError,
+    Evaluator,
+    InputRequest,
+    PathInfo,
+    ResolvedInput,
+    Wish,
+)
+from nixbk.resolve.filesystem import nar_of
+from nixbk.resolve.repository import Repository
+from nixbk.resolve.sources import bundle_folder
+from nixbk.schema.installable import ALL_OUTPUTS, Installable, InstallableKind
+from nixbk.schema.lock import (
+    BundleOrigin,
+    FileOrigin,
+    Lock,
+    LockedImage,
+    LockedInput,
+    LockedInstallable,
+    LockedShell,
+    LockedSource,
+)
+from nixbk.schema.lock_verify import verify
+from nixbk.schema.platform import MACHINES, SYSTEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator, Mapping
+    from pathlib import Path
+
+    from nixbk.nix.derivation import Derivation
+    from nixbk.resolve.evaluator import Evaluated
+    from nixbk.schema.manifest_file import ManifestFile
+    from nixbk.schema.problems import KeyPath
+
+SHELL_NAME = "sh"
+"""The store name of the builds' shell."""
+
+
+class LockingError(NixbkError):
+    """A manifest cannot be locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A new lock, with what its bundle needs.
+
+    Attributes:
+        lock: proven.
+        bundle: for each archive of the bundle, by its SHA-256, how to read it.
+    """
+
+    lock: Lock
+    bundle: Mapping[str, Callable[[], Iterator[bytes]]]
+
+
+def make_lock(  # noqa: PLR0913 - two of them by name
+    file: ManifestFile,
+    folder: Path,
+    lock_path: Path,
+    evaluator: Evaluator,
+    *,
+    old: Lock | None = None,
+    update: bool = False,
+) -> Locked:
+    """The lock of a manifest.
+
+    Args:
+        file: the manifest.
+        folder: the manifest's.
+        lock_path: where the lock will be written; its sources are found below its folder.
+        evaluator: Nix.
+        old: the lock so far, whose revisions are kept.
+        update: whether to pin every input anew instead.
+
+    Raises:
+        LockingError: with the manifest's key, what cannot be locked, and why.
+    """
+    return _Locker(file, folder, lock_path, evaluator, None if update else old).run()
+
+
+class _Locker:
+    def __init__(
+        self,
+        file: ManifestFile,
+        folder: Path,
+        lock_path: Path,
+        evaluator: Evaluator,
+        old: Lock | None,
+    ) -> None:
+        self._file = file
+        self._manifest = file.manifest
+        self._folder = folder
+        self._lock_folder = lock_path.parent.resolve()
+        self._own = (lock_path.name, bundle_folder(lock_path).name)
+        self._evaluator = evaluator
+        self._old = old.inputs if old else {}
+        self._bundle: dict[str, Callable[[], Iterator[bytes]]] = {}
+        self._repository = Repository(lock_path.parent, self._own)
+
+    def run(self) -> Locked:
+        inputs = self._inputs()
+        wishes = list(self._wishes(inputs))
+        found = self._evaluate([wish for _, _, wish in wishes], inputs, wishes)
+        paths = [evaluated.drv_path for evaluated in found]
+        derivations = load(paths, self._evaluator.derivation)
+        images = self._images(wishes, found, derivations)
+        sources = self._sources(derivations)
+        shell = self._shell(sources)
+        lock = Lock(
+            images,
+            derivations,
+            sources,
+            {name: self._locked_input(resolved) for name, resolved in inputs.items()},
+            shell,
+        )
+        problems = verify(lock)
+        if problems:  # what Nix gave us does not fit together, and nobody edited it
+            raise LockingError(problems[0].message, where=str(problems[0].path[-1]))
+        return Locked(lock, self._bundle)
+
+    # Inputs -------------------------------------------------------------------------------
+
+    def _inputs(self) -> dict[str, ResolvedInput]:
+        """All inputs of the manifest, and the flakes that installables name themselves."""
+        requests: dict[str, tuple[InputRequest, KeyPath]] = {}
+        for name, entry in self._manifest.inputs.items():
+            requests[name] = InputRequest(name, entry.url, entry.flake), ("inputs", name)
+        for key, number, installable in self._installables():
+            where: KeyPath = ("images", key, "installables", number)
+            if installable.kind is InstallableKind.FLAKE:
+                target = installable.target
+                requests.setdefault(target, (InputRequest(target, target, flake=True), where))
+            elif installable.kind is InstallableKind.INPUT:
+                entry = self._manifest.inputs[installable.target]
+                if not entry.flake:
+                    raise LockingError(
+                        f"the input {installable.target!r} is no flake",
+                        where=self._file.where(*where),
+                        hint="it has 'flake = false'; only files of Nix code can use it",
+                    )
+        takes_files = any(i.kind is InstallableKind.FILE for _, _, i in self._installables())
+        found = {}
+        for name, (request, place) in requests.items():
+            try:
+                found[name] = self._input(request, have_tree=takes_files)
+            except EvaluationError as error:
+                raise self._at(error, *place) from error
+        return found
+
+    def _input(self, request: InputRequest, *, have_tree: bool) -> ResolvedInput:
+        old = self._old.get(request.name)
+        # The lock of a local input is its own text: it is what lies there now.
+        if (
+            old is None
+            or (old.url, old.flake) != (request.url, request.flake)
+            or (old.locked == old.url)
+        ):
+            return self._evaluator.lock_input(request)
+        if have_tree:
+            return self._evaluator.fetch_input(old)
+        return ResolvedInput(old, old.locked, None)
+
+    def _locked_input(self, resolved: ResolvedInput) -> LockedInput:
+        """The lock's entry; the lock itself is no part of a tree that it lies in."""
+        root, path = resolved.root, resolved.store_path
+        if root is None or path is None or not self._lock_folder.is_relative_to(root):
+            return resolved.locked
+        below = self._lock_folder.relative_to(root)
+        own = {str(below / name) for name in self._own}
+        chunks = nar.write(without(nar.read(self._evaluator.nar(path)), own))
+        return replace(resolved.locked, nar_hash=nar.nar_hash(chunks)[0])
+
+    # Installables -------------------------------------------------------------------------
+
+    def _installables(self) -> Iterator[tuple[str, int, Installable]]:
+        for key, image in self._manifest.images.items():
+            for number, text in enumerate(image.installables):
+                yield key, number, Installable.parse(text)
+
+    def _platform(self, key: str) -> str:
+        platforms = self._manifest.images[key].platforms
+        if platforms:
+            return platforms[0]
+        found = MACHINES.get(machine.machine())
+        if found is None:
+            raise LockingError(
+                f"no platform is known for machines of the kind {machine.machine()!r}",
+                where=self._file.where("images", key),
+                hint=f"write 'images.{key}.platforms'",
+            )
+        return found
+
+    def _wishes(self, inputs: Mapping[str, ResolvedInput]) -> Iterator[tuple[str, int, Wish]]:
+        for key, number, installable in self._installables():
+            resolved = inputs.get(installable.target)
+            wish = Wish(installable, SYSTEMS[self._platform(key)])
+            if installable.kind in (InstallableKind.INPUT, InstallableKind.FLAKE):
+                assert resolved is not None  # noqa: S101 - _inputs resolved every target
+                nar_hash = resolved.locked.nar_hash
+                wish = replace(wish, reference=resolved.reference, nar_hash=nar_hash)
+            yield key, number, wish
+
+    def _evaluate(
+        self,
+        wishes: list[Wish],
+        inputs: Mapping[str, ResolvedInput],
+        places: list[tuple[str, int, Wish]],
+    ) -> list[Evaluated]:
+        trees = {name: inputs[name].store_path for name in self._manifest.inputs if name in inputs}
+        known = {name: path for name, path in trees.items() if path is not None}
+        results: list[Evaluated] = []
+        for place, result in zip(places, self._evaluator.evaluate(wishes, known), strict=True):
+            if isinstance(result, EvaluationError):
+                raise self._at(result, "images", place[0], "installables", place[1]) from result
+            results.append(result)
+        return results
+
+    def _images(
+        self,
+        wishes: list[tuple[str, int, Wish]],
+        found: list[Evaluated],
+        derivations: Mapping[StorePath, Derivation],
+    ) -> dict[str, LockedImage]:
+        rows: dict[str, list[LockedInstallable]] = {key: [] for key in self._manifest.images}
+        for (key, number, wish), evaluated in zip(wishes, found, strict=True):
+            where = ("images", key, "installables", number)
+            derivation = derivations[evaluated.drv_path]
+            names = wish.installable.outputs or evaluated.outputs
+            if names == ALL_OUTPUTS:
+                names = tuple(derivation.outputs)
+            for name in names:
+                if name not in derivation.outputs:
+                    raise LockingError(
+                        f"{derivation.name!r} has no output {name!r}",
+                        where=self._file.where(*where),
+                        hint=f"it has {', '.join(derivation.outputs)}",
+                    )
+            paths = {
+                name: StorePath.parse(derivation.outputs[name].path)
+                for name in names
+                if derivation.outputs[name].path
+            }
+            text = wish.installable.text
+            rows[key].append(LockedInstallable(text, evaluated.drv_path, names, paths))
+        return {key: LockedImage((self._platform(key),), tuple(row)) for key, row in rows.items()}
+
+    # Sources ------------------------------------------------------------------------------
+
+    def _sources(
+        self, derivations: Mapping[StorePath, Derivation]
+    ) -> dict[StorePath, LockedSource]:
+        """Every source of the derivations, and what sources refer to."""
+        infos: dict[StorePath, PathInfo] = {}
+        wanted = {path for derivation in derivations.values() for path in derivation.input_srcs}
+        while wanted:
+            infos.update(self._evaluator.infos(wanted))
+            wanted = {r for path in wanted for r in infos[path].references} - infos.keys()
+        return {path: self._source(infos[path]) for path in sorted(infos)}
+
+    def _source(self, info: PathInfo) -> LockedSource:
+        found = examine(info, lambda: self._evaluator.nar(info.path))
+        file = self._repository.find(info.path.name, info.nar_hash, info.nar_size)
+        if file is not None:
+            return replace(found, origin=FileOrigin(file))
+        digest = info.nar_hash.digest.hex()
+        self._bundle[digest] = lambda: self._evaluator.nar(info.path)
+        return replace(found, origin=BundleOrigin(digest))
+
+    def _shell(self, sources: dict[StorePath, LockedSource]) -> LockedShell | None:
+        """The shell of the builds, which becomes one of the sources."""
+        name = self._manifest.sandbox.shell
+        if name is None:
+            return None
+        place = (self._folder / name).resolve()
+        try:
+            if not place.is_file():
+                raise LockingError("the shell is no file", hint="name a static shell")
+            found, size = nar.nar_hash(nar_of(place))
+            path = source_path(SHELL_NAME, found.digest)
+            info = PathInfo(path, found, size, ())
+            source = examine(info, lambda: nar_of(place))
+        except NixbkError as error:
+            raise self._at(error, "sandbox", "shell") from error
+        file = self._repository.find(place.name, found, size)
+        if file is None:
+            digest = found.digest.hex()
+            self._bundle.setdefault(digest, lambda: nar_of(place))
+            sources.setdefault(path, replace(source, origin=BundleOrigin(digest)))
+        else:
+            sources.setdefault(path, replace(source, origin=FileOrigin(file)))
+        return LockedShell(name, path)
+
+    def _at(self, error: NixbkError, *path: str | int) -> LockingError:
+        return LockingError(error.message, where=self._file.where(*path), hint=error.hint)
+
+
+def without(events: Iterator[nar.Event], paths: Container[str]) -> Iterator[nar.Event]:
+    """A tree without what is at *paths*, and below."""
+    out = ""
+    dropping = False
+    for event in events:
+        if not isinstance(event, nar.Data):
+            dropping = event.path in paths or (dropping and event.path.startswith(f"{out}/"))
+            if event.path in paths:
+                out = event.path
+        if not dropping:
+            yield event

@@ -1,0 +1,146 @@
+"""The lock's tables as models: what its JSON schema is made of.
+
+A lock is read by `nixbk.schema.lock_reader`, without pydantic; a test holds the two
+together. Pure.
+"""
+
+# ruff: noqa: RUF012 - pydantic copies defaults
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool, StrictInt, StringConstraints
+
+from nixbk.schema.manifest import Model
+
+BaseName = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$")
+]
+Path = Annotated[str, StringConstraints(pattern=r"^(/nix/store/[0-9a-df-np-sv-z]{32}-.+)?$")]
+Sri = Annotated[str, StringConstraints(pattern=r"^sha256-[A-Za-z0-9+/]{43}=$")]
+Natural = Annotated[StrictInt, Field(ge=0)]
+
+
+class SandboxModel(Model):
+    """The shell of the builds."""
+
+    shell: str
+    """The file, as the manifest names it."""
+    source: BaseName
+    """Its entry in ``sources``."""
+
+
+class InputModel(Model):
+    """An input, pinned."""
+
+    url: str
+    """The flake reference in the manifest."""
+    flake: StrictBool = True
+    """Whether it is a flake."""
+    locked: str
+    """The flake reference with its revision; for what lies in the file system, ``url`` itself."""
+    rev: str | None = None
+    """The revision, where there is one."""
+    nar_hash: Sri
+    """The hash of the whole tree, without the lock where that lies in it."""
+    last_modified: Natural | None = None
+    """When it was last modified: seconds since 1970."""
+
+
+class InstallableModel(Model):
+    """An installable of an image."""
+
+    text: str
+    """As the manifest has it."""
+    derivation: BaseName
+    """Its entry in ``derivations``."""
+    outputs: Annotated[dict[str, Path], Field(min_length=1)]
+    """The selected outputs with their store paths; empty where a build decides the path."""
+
+
+class ImageModel(Model):
+    """An image of the manifest."""
+
+    platforms: list[str]
+    """The platforms it is locked for."""
+    installables: list[InstallableModel]
+    """What is in it."""
+
+
+class OutputModel(Model):
+    """An output that is addressed by its content."""
+
+    path: Path
+    """Its store path; empty where a build decides it."""
+    method: str
+    """How it is hashed: ``sha256``, ``r:sha256``, …"""
+    hash: str
+    """What it hashes to, in base 16; empty where a build decides it."""
+
+
+class DerivationModel(Model):
+    """A recipe. It has either ``aterm`` alone or ``system``, ``builder``, ``outputs`` and more."""
+
+    aterm: str | None = None
+    """The recipe in base 64, where TOML cannot hold it exactly."""
+    system: str | None = None
+    """The system it builds on."""
+    builder: str | None = None
+    """The program that builds."""
+    args: list[str] = []
+    """The builder's arguments."""
+    inputs: list[str] = []
+    """The derivations it needs, as ``<base name>^<outputs>``."""
+    sources: list[BaseName] = []
+    """The sources it needs."""
+    implied_env: Literal[True, False] = True
+    """Whether ``name``, ``system``, ``builder`` and the outputs are left out of ``env``."""
+    outputs: dict[str, Path | OutputModel] = {}
+    """Its outputs: store paths, or how their content is known."""
+    env: dict[str, str] = {}
+    """The builder's environment."""
+
+
+class SourceModel(Model):
+    """A store object that no derivation of the lock makes; it has one origin."""
+
+    type: Literal["directory", "regular", "symlink"]
+    """What it is."""
+    target: str | None = None
+    """Where a symbolic link leads."""
+    nar_hash: Sri
+    """The hash of its archive."""
+    nar_size: Natural
+    """The length of its archive in bytes."""
+    references: list[BaseName] = []
+    """The sources it refers to."""
+    content: Literal["nar", "text", "flat", "none"] = "nar"
+    """What its path is made of; ``none`` when it does not follow from its content."""
+    content_hash: str | None = None
+    """The hash its path is made of, when that is not the hash of its archive."""
+    file: str | None = None
+    """Origin: a file or folder, relative to the lock's folder."""
+    input: str | None = None
+    """Origin: an input, of which it is the part at ``path``."""
+    path: str | None = None
+    """Where in the input it is; empty for all of it."""
+    bundle: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Origin: a file of the folder beside the lock, by the hash of its archive in base 16."""
+
+
+class LockModel(Model):
+    """What the images of a manifest stand for, exactly."""
+
+    version: Literal[1]
+    """The version of this format."""
+    sandbox: SandboxModel | None = None
+    """What builds find that is no input of theirs."""
+    inputs: dict[str, InputModel] = {}
+    """The inputs by name."""
+    images: dict[str, ImageModel]
+    """The images by name."""
+    derivations: dict[BaseName, DerivationModel]
+    """Every recipe that an image needs, by the base name of its path."""
+    sources: dict[BaseName, SourceModel] = {}
+    """Everything else that an image needs, by the base name of its path."""

@@ -1,0 +1,225 @@
+"""The manifest, ``nixbk.toml``: what the user wants.
+
+Models alone; :mod:`nixbk.schema.manifest_file` reads the file and says what is wrong with
+it. The doc strings of the fields become the descriptions of the JSON schema. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from nixbk.schema.installable import Installable, InstallableError
+
+MAX_LAYERS = 127
+"""The most layers an image can have: overlayfs and the old image stores of Docker end here."""
+
+DOMAIN = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
+)
+REFERENCE = (
+    rf"^(?:(?:{DOMAIN}|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$"
+)
+"""An image reference without a digest. Source: ``reference/regexp.go`` of distribution."""
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _installable(text: str) -> str:
+    try:
+        Installable.parse(text)
+    except InstallableError as error:
+        raise PydanticCustomError(
+            "nixbk", "{message}", {"message": error.message, "hint": error.hint}
+        ) from error
+    return text
+
+
+def _text(pattern: str, expected: str) -> StringConstraints:
+    """Text of a pattern, with the words that errors have for it."""
+    EXPECTED[pattern] = expected
+    return StringConstraints(pattern=pattern, max_length=4096)
+
+
+EXPECTED: dict[str, str] = {}
+"""What each pattern of the models asks for, in words."""
+
+ImageName = Annotated[str, _text(REFERENCE, "an image reference such as 'name:tag'")]
+Absolute = Annotated[str, _text(r"^/[^\x00]*$", "an absolute path")]
+Folder = Annotated[
+    str, _text(r"^(/|\$\{)[^\x00]*$", "an absolute path, or one that starts with an installable")
+]
+Port = Annotated[
+    str, _text(r"^[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?$", "a port such as '8080/tcp'")
+]
+Signal = Annotated[
+    str, _text(r"^(SIG[A-Z0-9]+([+-][0-9]+)?|[0-9]{1,3})$", "a signal such as 'SIGTERM'")
+]
+Variable = Annotated[str, _text(r"^[^=\x00]+$", "the name of a variable")]
+InputName = Annotated[
+    str, _text(r"^[A-Za-z][A-Za-z0-9_-]*$", "a name of letters, digits, '-' and '_'")
+]
+ImageKey = Annotated[
+    str, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "a name of letters, digits, '.', '-' and '_'")
+]
+RelativePath = Annotated[
+    str, _text(r"^[^/~\x00][^\x00]*$", "a path relative to the manifest's folder")
+]
+Platform = Literal[
+    "linux/386",
+    "linux/amd64",
+    "linux/arm/v6",
+    "linux/arm/v7",
+    "linux/arm64",
+    "linux/ppc64le",
+    "linux/riscv64",
+    "linux/s390x",
+]
+InstallableText = Annotated[str, AfterValidator(_installable)]
+
+
+class Model(BaseModel):
+    """A table of the manifest: frozen, with unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=_kebab,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+def _or_text(schema: dict[str, Any]) -> None:
+    """Let the schema of an input know its short form as well."""
+    table = {key: schema.pop(key) for key in list(schema) if key != "description"}
+    schema["anyOf"] = [{"type": "string", "minLength": 1}, table]
+
+
+class Input(Model):
+    """A source of Nix code, locked with its revision and its NAR hash."""
+
+    model_config = ConfigDict(json_schema_extra=_or_text)
+
+    url: Annotated[str, StringConstraints(min_length=1)]
+    """A flake reference: ``github:NixOS/nixpkgs/nixos-26.05``, ``path:./dir``, ``git+https:…``."""
+    flake: StrictBool = True
+    """Whether the source is a flake. False for a plain tree of files."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """Take a string for the table with this ``url``."""
+        return {"url": value} if isinstance(value, str) else value
+
+
+class Sandbox(Model):
+    """What builds find that is no input of theirs."""
+
+    shell: RelativePath | None = None
+    """A static shell for ``/bin/sh`` in builds: a file beside the manifest."""
+
+
+class Layers(Model):
+    """How the store paths of an image are put into layers."""
+
+    max: Annotated[StrictInt, Field(ge=1, le=MAX_LAYERS)] = 100
+    """The most layers the image may have."""
+
+
+class DockerOutput(Model):
+    """The image goes into the Docker daemon that builds it."""
+
+    type: Literal["docker"]
+    """Load the image into Docker."""
+
+
+class OciOutput(Model):
+    """The image goes into an archive in the OCI image layout."""
+
+    type: Literal["oci"]
+    """Write an OCI archive."""
+    path: Annotated[str, StringConstraints(min_length=1)]
+    """The file to write, relative to the manifest's folder."""
+
+
+class RegistryOutput(Model):
+    """The image goes to a registry."""
+
+    type: Literal["registry"]
+    """Push the image to a registry."""
+    name: ImageName | None = None
+    """The image reference to push to. Default: the image's own name."""
+    insecure: StrictBool = False
+    """Whether the registry may be spoken to by plain HTTP or with a certificate not verified."""
+
+
+Output = Annotated[DockerOutput | OciOutput | RegistryOutput, Field(discriminator="type")]
+
+
+class Image(Model):
+    """An image: what is in it, how it runs, and where it goes.
+
+    In the values of ``entrypoint``, ``cmd``, ``env``, ``workdir`` and ``labels`` the text
+    ``${installable}``, with an installable exactly as listed, stands for its output path;
+    ``$$`` stands for a dollar sign.
+    """
+
+    installables: Annotated[tuple[InstallableText, ...], Field(min_length=1)]
+    """What is in the image: attributes of flakes and of Nix files, or derivations."""
+    name: ImageName | None = None
+    """The image reference. Default: the key of the image, with the tag ``latest``."""
+    platforms: tuple[Platform, ...] = ()
+    """The platforms to build for. Default: that of the machine that locks."""
+    entrypoint: tuple[str, ...] = ()
+    """The program that runs, with its first arguments."""
+    cmd: tuple[str, ...] = ()
+    """The arguments of the entrypoint when the user gives none."""
+    env: dict[Variable, str] = {}
+    """The environment. ``PATH`` has the ``bin`` folders of all installables by default."""
+    workdir: Folder | None = None
+    """The working directory of the container."""
+    user: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """The user, or user and group with a colon between, names or numbers."""
+    labels: dict[str, str] = {}
+    """The labels of the image."""
+    ports: tuple[Port, ...] = ()
+    """The ports the container listens on: ``8080/tcp``; ``tcp`` when no protocol is named."""
+    volumes: tuple[Absolute, ...] = ()
+    """The folders that hold data beyond the container's life."""
+    stop_signal: Signal | None = None
+    """The signal that asks the container to stop."""
+    layers: Layers = Layers()
+    """How the store paths of the image are put into layers."""
+    outputs: tuple[Output, ...] = ()
+    """Where the image goes. Default: the Docker daemon that builds it."""
+
+    def reference(self, key: str) -> str:
+        """The image's reference, where *key* is the name of its table."""
+        return self.name or f"{key}:latest"
+
+
+class Manifest(Model):
+    """What the user wants: inputs to evaluate and images to make of them."""
+
+    inputs: dict[InputName, Input] = {}
+    """Sources of Nix code by name; installables such as ``nixpkgs#hello`` name them."""
+    sandbox: Sandbox = Sandbox()
+    """What builds find that is no input of theirs."""
+    images: Annotated[dict[ImageKey, Image], Field(min_length=1)]
+    """The images by name."""
