@@ -10,20 +10,32 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from nixbk.apply.failures import derivation_failed
 from nixbk.apply.prober import is_miss
 from nixbk.buildkit.errors import BuildFailed
+from nixbk.errors import NixbkError
 from nixbk.planner.build_graph import RealisationChangedError
 from nixbk.planner.compiler import RESULT_FILE, Flavour
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nixbk.apply.solver import Solver
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.compiler import Step
+
+
+class ProbeMetError(NixbkError):
+    """Another client's probe for a step was under way, and BuildKit let both share its fate.
+
+    Nothing is wrong: the same in a new build of BuildKit's goes well.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("another client was asking for the same step", where=name)
 
 
 class StepStore(Protocol):
@@ -45,19 +57,22 @@ class Executor:
         graph: what is known; findings are noted in it.
         known: where findings are kept for the next time.
         jobs: how many derivations are built at once.
+        watch: told the digest of each step that is about to run.
     """
 
     solver: Solver
     graph: BuildGraph
     known: StepStore
     jobs: int
+    watch: Callable[[str, StorePath], None]
 
     def run(self, to_build: Sequence[StorePath]) -> None:
         """Build all of *to_build*, which has inputs first.
 
         Raises:
-            BuildFailed: a builder failed; builds under way are then abandoned by the caller.
+            DerivationFailedError: a builder failed; what is under way is abandoned.
             RealisationChangedError: a rebuilt derivation left something new behind.
+        ProbeMetError: to be tried again in a new build.
         """
         schedule = Schedule(self.graph, to_build)
         running: dict[Future[bytes], StorePath] = {}
@@ -66,15 +81,24 @@ class Executor:
                 while schedule:
                     while len(running) < self.jobs and (drv := schedule.take()) is not None:
                         step = self.graph.step(drv, Flavour.RUN)
+                        self.watch(step.digest, drv)
                         running[pool.submit(self._build_step, step)] = drv
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
                         drv = running.pop(future)
-                        self._note(drv, future.result())
+                        self._note(drv, self._result(drv, future))
                         schedule.done(drv)
             except BaseException:
                 self.solver.cancel()
                 raise
+
+    def _result(self, drv: StorePath, future: Future[bytes]) -> bytes:
+        try:
+            return future.result()
+        except BuildFailed as error:
+            if is_miss(error):
+                raise ProbeMetError(drv.name) from error
+            raise derivation_failed(self.graph.lock, drv, error) from error
 
     def _note(self, drv: StorePath, result: bytes) -> None:
         realisation = Realisation.from_bytes(result)
@@ -87,15 +111,6 @@ class Executor:
         self.known.store(digest, result)
 
     def _build_step(self, step: Step) -> bytes:
-        try:
-            return self._solve_step(step)
-        except BuildFailed as error:
-            if not is_miss(error):
-                raise
-        # Somebody else's probe for this step was under way, and BuildKit let both share its fate.
-        return self._solve_step(step)
-
-    def _solve_step(self, step: Step) -> bytes:
         result = self.solver.read(step.result, RESULT_FILE)
         self.solver.solve(step.root)
         return result

@@ -30,19 +30,21 @@ def is_miss(error: BuildFailed) -> bool:
 
 
 class CacheProber:
-    """A :class:`nixbk.planner.survey.Prober` over one running build."""
+    """A :class:`nixbk.planner.survey.Prober` over one running build; asks about nothing twice."""
 
     def __init__(self, solver: Solver, compiler: Compiler) -> None:
         """Ask through *solver*, with vertices of *compiler*, which makes probes."""
         self._solver = solver
         self._compiler = compiler
+        self._asked: dict[Output, bool] = {}
 
     def cached(self, roots: Sequence[Output]) -> Sequence[bool]:
         """Whether each output is in the cache: one question when all are, else one for each."""
-        found: list[bool] = []
-        for start in range(0, len(roots), _GROUP):
-            found.extend(self._cached_group(roots[start : start + _GROUP]))
-        return found
+        new = [root for root in roots if root not in self._asked]
+        for start in range(0, len(new), _GROUP):
+            group = new[start : start + _GROUP]
+            self._asked.update(zip(group, self._cached_group(group), strict=True))
+        return [self._asked[root] for root in roots]
 
     def results(self, results: Sequence[Output]) -> Sequence[bytes | None]:
         """The result file in each output, None where it is not in the cache."""

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from nixbk.nix.store_path import StorePath
     from nixbk.proto.control_pb2 import StatusResponse
@@ -46,11 +46,10 @@ class Progress:
         self._vertices: dict[str, _Vertex] = {}
         self._lock = Lock()
 
-    def watch(self, steps: Mapping[str, StorePath]) -> None:
-        """Follow the vertices with these digests."""
+    def watch(self, digest: str, step: StorePath) -> None:
+        """Follow the vertex *digest*, which is *step*."""
         with self._lock:
-            for digest, step in steps.items():
-                self._vertices.setdefault(digest, _Vertex(step))
+            self._vertices.setdefault(digest, _Vertex(step))
 
     def on_status(self, status: StatusResponse) -> None:
         """Take one message of BuildKit's status stream."""

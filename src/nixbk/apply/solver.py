@@ -5,10 +5,13 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.llb.marshal import MAX_DEFINITION_BYTES, Marshaller
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nixbk.buildkit.protocols import Build, Ref
     from nixbk.llb.vertex import Output
 
@@ -20,8 +23,10 @@ class Solver:
         largest_definition_bytes: of those sent so far.
     """
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: Build, faults: Sequence[NixbkError] = ()) -> None:
+        """Solve within *build*; *faults* fills with what the builder asked for in vain."""
         self.build = build
+        self._faults = faults
         self.largest_definition_bytes = 0
         self._marshaller = Marshaller()
         self._lock = Lock()
@@ -31,6 +36,7 @@ class Solver:
 
         Raises:
             BuildFailed: an operation failed.
+            SourceError: a source that BuildKit asked for is not what was locked.
             NixbkError: its definition is longer than BuildKit takes.
         """
         with self._lock:
@@ -42,7 +48,12 @@ class Solver:
                 f"{MAX_DEFINITION_BYTES:,} at most",
                 where=output.vertex.name,
             )
-        ref = self.build.solve(definition, evaluate=True)
+        try:
+            ref = self.build.solve(definition, evaluate=True)
+        except BuildFailed as error:
+            if self._faults:
+                raise self._faults[0] from error
+            raise
         if ref is None:
             raise NixbkError("BuildKit returned nothing", where=output.vertex.name)
         return ref

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MTIME_S: Final = 1
 FOLDERS: Final = (
-    "/.nixbk", "/bin", "/build", "/dev", "/etc", "/nix", "/nix/store", "/proc", "/sys", "/tmp",
+    "/.nixbk", "/bin", "/build", "/dev", "/etc", "/nix", "/nix/store", "/proc", "/sys", "/tmp",  # noqa: S108  a folder of the sandbox
 )  # fmt: skip
 TEXTS: Final = {
     "/etc/group": b"root:x:0:\nnixbld:!:100:\nnogroup:x:65534:\n",

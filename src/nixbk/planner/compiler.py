@@ -201,12 +201,16 @@ class Compiler:
         mounts += [
             Mount("/build", readonly=False),
             Mount("/tmp", readonly=False),  # noqa: S108  a path inside the sandbox
-            Mount("/etc/hosts", source=self.base, selector="/etc/hosts", content_cache="off"),
         ]
+        network = any(output.is_fixed for output in derivation.outputs.values())
+        if not network:
+            # BuildKit mounts hosts and resolv.conf of its own; this hides them.
+            mounts.append(Mount("/etc", source=self.base, selector="/etc", content_cache="off"))
         if shell is not None:
             selector = str(shell.info.path)
-            mounts.append(Mount("/bin/sh", source=shell.root, selector=selector))
-        network = any(output.is_fixed for output in derivation.outputs.values())
+            mounts.append(
+                Mount("/bin/sh", source=shell.root, selector=selector, content_cache="off")
+            )
         return self._step(
             "build", document, mounts, name=derivation.name, origin=origin, network=network
         )
@@ -217,7 +221,7 @@ class Compiler:
             Mount(f"/.nixbk/in/{index}", source=result, content_cache="off")
             for index, result in enumerate(results)
         ]
-        document = StepDocument.of("collect", {"count": len(mounts)})
+        document = StepDocument.of("collect", {})
         step = self._step("collect", document, mounts, name="results of all steps", origin=None)
         return step.result
 

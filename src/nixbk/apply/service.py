@@ -1,0 +1,250 @@
+"""Plan and apply, as commands ask for them. Effects through what they open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from nixbk.apply.executor import Executor, ProbeMetError
+from nixbk.apply.prober import CacheProber
+from nixbk.apply.solver import Solver
+from nixbk.apply.targets import planned, targets
+from nixbk.apply.verify import verify
+from nixbk.apply.workbench import open_workbench
+from nixbk.buildkit.protocols import Result
+from nixbk.errors import NixbkError
+from nixbk.image.config import CONFIG_METADATA
+from nixbk.planner.build_graph import RealisationChangedError
+from nixbk.planner.compiler import Flavour
+from nixbk.planner.images import blueprint, compile_image, wanted_paths
+from nixbk.planner.survey import Survey, learn, survey
+from nixbk.resolve.sources import open_source
+from nixbk.schema.files import read_lock, read_manifest
+from nixbk.schema.freshness import require_fresh
+from nixbk.schema.plan import Plan, PlannedBuild, PlannedImage, PlannedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from nixbk.apply.progress import Progress
+    from nixbk.apply.targets import Target
+    from nixbk.apply.workbench import Settings, Workbench
+    from nixbk.nix.store_path import StorePath
+    from nixbk.planner.build_graph import BuildGraph
+    from nixbk.planner.images import ImageBlueprint
+    from nixbk.schema.lock import Lock, LockedSource
+    from nixbk.schema.manifest import Image, Manifest
+
+MAX_ROUNDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A manifest, its lock, and which of the images are meant.
+
+    Attributes:
+        manifest_file: where the manifest lies.
+        lock_file: where the lock lies.
+        manifest: the manifest.
+        lock: the lock, of this manifest.
+        images: keys of the images that are meant.
+    """
+
+    manifest_file: Path
+    lock_file: Path
+    manifest: Manifest
+    lock: Lock
+    images: tuple[str, ...]
+
+    def open_source(self, source: LockedSource) -> BinaryIO:
+        """The NAR of a source, which lies beside the lock."""
+        return open_source(self.lock_file, source)
+
+
+def open_project(
+    manifest_file: Path, lock_file: Path | None, images: Sequence[str] | None
+) -> Project:
+    """Read manifest and lock and see that they belong together.
+
+    Raises:
+        NixbkError: a file is wrong, the lock is stale, or an image is not in the manifest.
+    """
+    lock_file = lock_file or manifest_file.with_suffix(".lock")
+    manifest = read_manifest(manifest_file).manifest
+    lock = read_lock(lock_file)
+    require_fresh(manifest, lock, manifest_file.name, lock_file.name)
+    for name in images or ():
+        if name not in manifest.images:
+            raise NixbkError(
+                f"there is no image {name!r}",
+                where=str(manifest_file),
+                hint=f"the images are {', '.join(manifest.images)}",
+            )
+    chosen = tuple(dict.fromkeys(images or manifest.images))
+    return Project(manifest_file, lock_file, manifest, lock, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """One image held against the builder's cache and its targets.
+
+    Attributes:
+        key: its table in the manifest.
+        image: that table.
+        survey: what its closure needs.
+        targets: where it goes, and why it would be written there.
+        order: the derivations it may need, inputs first.
+    """
+
+    key: str
+    image: Image
+    survey: Survey
+    targets: tuple[tuple[Target, tuple[str, ...]], ...]
+    order: tuple[StorePath, ...]
+
+
+def make_plan(project: Project, settings: Settings) -> Plan:
+    """What an apply would do now; builds nothing."""
+    with open_workbench(project.lock, project.open_source, settings) as bench:
+        graph = bench.graph()
+        return _plan(bench, graph, _inspect(project, bench, graph))
+
+
+def apply_plan(
+    project: Project,
+    settings: Settings,
+    progress: Progress,
+    show: Callable[[Plan], None],
+    delivered: Callable[[str, str, str, dict[str, str]], None],
+) -> Plan:
+    """Build what is missing and deliver what is not where it should be.
+
+    Args:
+        project: what is to be applied.
+        settings: the user's.
+        progress: told what happens.
+        show: given the plan before it is carried out.
+        delivered: told of each image that reached a target: its key, the target's type and name,
+            and BuildKit's answer.
+
+    Returns:
+        The plan that was carried out.
+    """
+    shown: Plan | None = None
+    with open_workbench(project.lock, project.open_source, settings) as bench:
+        for _ in range(MAX_ROUNDS):
+            graph = bench.graph()
+            states = _inspect(project, bench, graph)
+            if shown is None:
+                shown = _plan(bench, graph, states)
+                show(shown)
+            try:
+                _realise(bench, graph, states, settings.jobs, progress)
+            except (RealisationChangedError, ProbeMetError):
+                continue
+            for state in states:
+                _deliver(bench, graph, state, delivered)
+            return shown
+    raise NixbkError(
+        "the results of the builds change each time they are built",
+        hint="a derivation of this lock is not reproducible; build it alone to find out which",
+    )
+
+
+def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[ImageState]:
+    """Hold every image against the cache and its targets."""
+    images = [(key, project.lock.images[key]) for key in project.images]
+    orders = {
+        key: graph.build_order([found.drv_path for found in locked.installables])
+        for key, locked in images
+    }
+    states = []
+    with bench.solving() as solver:
+        prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
+        learn(graph, list(dict.fromkeys(chain(*orders.values()))), bench.known, prober)
+        for key, locked in images:
+            image = project.manifest.images[key]
+            found = survey(graph, orders[key], wanted_paths(locked), prober)
+            places = targets(key, image, bench.client, project.manifest_file.parent)
+            reasons: list[tuple[str, ...]] = [("its content is built anew",)] * len(places)
+            if not (found.to_build or found.to_send):
+                wanted = blueprint(graph, key, image, bench.workshop.platform)
+                reasons = [place.differences(wanted, solver.build) for place in places]
+            paired = tuple(zip(places, reasons, strict=True))
+            states.append(ImageState(key, image, found, paired, orders[key]))
+    return states
+
+
+def _realise(
+    bench: Workbench,
+    graph: BuildGraph,
+    states: Sequence[ImageState],
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Build what the surveys found missing and compare what is known with the builder's own."""
+    missing = {drv for state in states for drv in state.survey.to_build}
+    order = dict.fromkeys(drv for state in states for drv in state.order)
+    if missing:
+        with bench.solving(progress) as solver:
+            to_build = [drv for drv in order if drv in missing]
+            Executor(solver, graph, bench.known, jobs, progress.watch).run(to_build)
+    verify(graph, [drv for drv in order if graph.is_known(drv)], bench.known, bench.solving)
+
+
+def _deliver(
+    bench: Workbench,
+    graph: BuildGraph,
+    state: ImageState,
+    delivered: Callable[[str, str, str, dict[str, str]], None],
+) -> None:
+    if not any(reasons for _, reasons in state.targets):
+        return
+    image = blueprint(graph, state.key, state.image, bench.workshop.platform)
+    for target, reasons in state.targets:
+        if reasons:
+            answer = _export(bench, graph, image, target)
+            delivered(state.key, target.type, target.name, answer)
+
+
+def _export(
+    bench: Workbench, graph: BuildGraph, image: ImageBlueprint, target: Target
+) -> dict[str, str]:
+    with (
+        target.exporter() as exporter,
+        bench.client.build(bench.session, exporters=[exporter]) as build,
+    ):
+        root = compile_image(graph, image, build.capabilities.llb)
+        ref = Solver(build).solve(root) if root is not None else None
+        return build.finish(Result(ref, metadata={CONFIG_METADATA: image.config_bytes}))
+
+
+def _plan(bench: Workbench, graph: BuildGraph, states: Sequence[ImageState]) -> Plan:
+    images = {
+        state.key: PlannedImage(
+            cached=len(state.survey.cached),
+            build=tuple(_planned_build(graph, drv) for drv in state.survey.to_build),
+            send=tuple(
+                PlannedSource(str(path), graph.info(path).nar_size_bytes)
+                for path in state.survey.to_send
+            ),
+            targets=tuple(planned(target, reasons) for target, reasons in state.targets),
+        )
+        for state in states
+    }
+    return Plan(builder=str(bench.client.address), images=images)
+
+
+def _planned_build(graph: BuildGraph, drv: StorePath) -> PlannedBuild:
+    derivation = graph.lock.derivations[drv]
+    fetched = derivation.builder == "builtin:fetchurl"
+    return PlannedBuild(
+        derivation=str(drv),
+        name=derivation.name,
+        outputs=tuple(str(path) for path in graph.lock.outputs(drv).values()),
+        url=derivation.env.get("url", "") if fetched else "",
+    )
+

@@ -1,0 +1,203 @@
+"""The places an image goes to: Docker, an OCI archive, a registry. Effects.
+
+A target knows what is there now, which the plan tells, and how BuildKit is to deliver. An image
+that is there is known again by its configuration, whose key label covers all of its content; no
+note of ours decides. What was there stays until the new image is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from nixbk.apply.archive import archive_config
+from nixbk.errors import NixbkError
+from nixbk.image.config import config_matches
+from nixbk.image.errors import ImageError
+from nixbk.schema.manifest import DockerOutput, OciOutput
+from nixbk.schema.plan import PlannedTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nixbk.buildkit.client import Client
+    from nixbk.buildkit.docker import DockerApi
+    from nixbk.buildkit.protocols import Build
+    from nixbk.planner.images import ImageBlueprint
+    from nixbk.schema.manifest import Image
+    from nixbk.schema.plan import TargetAction
+
+from nixbk.buildkit.protocols import Exporter
+
+
+class Target(Protocol):
+    """One place an image goes to."""
+
+    @property
+    def type(self) -> str:
+        """``docker``, ``oci`` or ``registry``."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Image reference or file."""
+        ...
+
+    @property
+    def action(self) -> TargetAction:
+        """What delivering is called."""
+        ...
+
+    def differences(self, image: ImageBlueprint, build: Build) -> tuple[str, ...]:
+        """How what is there differs from *image*; empty when it is the same."""
+        ...
+
+    @contextmanager
+    def exporter(self) -> Iterator[Exporter]:
+        """How BuildKit is to deliver; what it sent takes its place when the block ends well."""
+        ...
+
+
+def planned(target: Target, reasons: tuple[str, ...]) -> PlannedTarget:
+    """What the plan says of a target that has *reasons* to be written."""
+    return PlannedTarget(
+        target.type, target.name, target.action if reasons else "none", reasons
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DockerEngine:
+    """The image store of the Docker engine that builds.
+
+    Attributes:
+        name: image reference.
+        docker: the engine.
+    """
+
+    name: str
+    docker: DockerApi
+    type: str = "docker"
+    action: TargetAction = "load"
+
+    def differences(self, image: ImageBlueprint, build: Build) -> tuple[str, ...]:
+        """Compare with what the engine has under the name."""
+        del build
+        return _differences(image, self.docker.inspect_image(self.name), "Docker has no such image")
+
+    @contextmanager
+    def exporter(self) -> Iterator[Exporter]:
+        """Docker's own exporter, which replaces the tag last."""
+        yield Exporter("moby", {"name": self.name})
+
+
+@dataclass(frozen=True, slots=True)
+class OciArchive:
+    """A file in the OCI image layout.
+
+    Attributes:
+        file: where it is written.
+        reference: the image reference that it carries.
+    """
+
+    file: Path
+    reference: str
+    type: str = "oci"
+    action: TargetAction = "write"
+
+    @property
+    def name(self) -> str:
+        """The file as the user knows it."""
+        return str(self.file)
+
+    def differences(self, image: ImageBlueprint, build: Build) -> tuple[str, ...]:
+        """Compare with the archive that is there."""
+        del build
+        return _differences(image, archive_config(self.file), "there is no such file")
+
+    @contextmanager
+    def exporter(self) -> Iterator[Exporter]:
+        """Write beside the file and put it in its place at the end."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as archive:
+                yield Exporter("oci", {"name": self.reference}, archive.write)
+                archive.flush()
+                os.fchmod(archive.fileno(), 0o644)
+                os.fsync(archive.fileno())
+            Path(temporary).replace(self.file)
+        finally:
+            with suppress(FileNotFoundError):
+                Path(temporary).unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A repository of a registry, reached by BuildKit with the credentials of this session.
+
+    Attributes:
+        name: image reference.
+        insecure: whether plain HTTP and unverified certificates are accepted.
+    """
+
+    name: str
+    insecure: bool = False
+    type: str = "registry"
+    action: TargetAction = "push"
+
+    def differences(self, image: ImageBlueprint, build: Build) -> tuple[str, ...]:
+        """Compare with what the registry has, as BuildKit sees it."""
+        found = build.resolve_image_config(self.name)
+        return _differences(image, found, "the registry has no such image")
+
+    @contextmanager
+    def exporter(self) -> Iterator[Exporter]:
+        """Push; the tag is written last."""
+        attrs = {"name": self.name, "push": "true", "store": "false"}
+        if self.insecure:
+            attrs["registry.insecure"] = "true"
+        yield Exporter("image", attrs)
+
+
+def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Target, ...]:
+    """Where the image *key* goes.
+
+    Args:
+        key: its table in the manifest.
+        image: that table.
+        client: the builder.
+        folder: the manifest's, which file names are relative to.
+
+    Raises:
+        NixbkError: it is to go into Docker, and the builder is not Docker's.
+    """
+    reference = image.reference(key)
+    found: list[Target] = []
+    for output in image.outputs or (DockerOutput(type="docker"),):
+        if isinstance(output, OciOutput):
+            found.append(OciArchive(folder / output.path, reference))
+        elif isinstance(output, DockerOutput):
+            if not client.is_docker:
+                raise NixbkError(
+                    f"the builder {str(client.address)!r} is not Docker's, so the image cannot be "
+                    "loaded into it",
+                    where=f"images.{key}.outputs",
+                    hint='add [[images.NAME.outputs]] with type = "oci" or type = "registry"',
+                )
+            found.append(DockerEngine(reference, client.docker))
+        else:
+            found.append(Registry(output.name or reference, output.insecure))
+    return tuple(found)
+
+
+def _differences(image: ImageBlueprint, found: object, absent: str) -> tuple[str, ...]:
+    if found is None:
+        return (absent,)
+    try:
+        return tuple(config_matches(image.config, found, len(image.layers)))
+    except ImageError as error:
+        return (f"what is there is not understood: {error.message}",)

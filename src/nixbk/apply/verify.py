@@ -1,0 +1,66 @@
+"""Compares what is known of steps with BuildKit's own result files. Effect: one solve.
+
+One exec gathers the result files of all steps; it is cached itself, so that an apply with
+nothing to do asks one question. The steps are named as probes, so none can be built by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from nixbk.apply.prober import CacheProber, is_miss
+from nixbk.buildkit.errors import BuildFailed
+from nixbk.planner.build_graph import RealisationChangedError
+from nixbk.planner.compiler import Flavour
+from nixbk.planner.realisation import Realisation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from nixbk.apply.executor import StepStore
+    from nixbk.apply.solver import Solver
+    from nixbk.llb.vertex import Output
+    from nixbk.nix.store_path import StorePath
+    from nixbk.planner.build_graph import BuildGraph
+
+GROUP: Final = 200
+RESULTS_FILE: Final = "results.jsonl"
+
+Begin: TypeAlias = "Callable[[], AbstractContextManager[Solver]]"
+
+
+def verify(graph: BuildGraph, drvs: Sequence[StorePath], known: StepStore, solving: Begin) -> None:
+    """See that what is known of *drvs* is what their result files say, as far as they are cached.
+
+    Args:
+        graph: what is known.
+        drvs: derivation paths.
+        known: where findings are kept.
+        solving: begins a build.
+
+    Raises:
+        RealisationChangedError: one says something else; it is no longer known then.
+    """
+    for start in range(0, len(drvs), GROUP):
+        group = drvs[start : start + GROUP]
+        steps = [graph.step(drv, Flavour.PROBE) for drv in group]
+        found = _result_files(graph, [step.result for step in steps], solving)
+        for drv, step, data in zip(group, steps, found, strict=True):
+            if data is not None and Realisation.from_bytes(data) != graph.realisation(drv):
+                known.forget(step.digest)
+                raise RealisationChangedError(drv)
+
+
+def _result_files(
+    graph: BuildGraph, results: Sequence[Output], solving: Begin
+) -> Sequence[bytes | None]:
+    with solving() as solver:
+        collected = graph.compiler(Flavour.RUN).collect(results)
+        try:
+            return solver.read(collected, RESULTS_FILE).splitlines(keepends=True)
+        except BuildFailed as error:
+            if not is_miss(error):
+                raise
+    with solving() as solver:
+        return CacheProber(solver, graph.compiler(Flavour.PROBE)).results(results)

@@ -1,0 +1,190 @@
+"""Everything one command needs at hand: a builder, a session, a build, what is known. Effects.
+
+Opened once for each command; what is opened is closed in reverse order, and a build that was not
+ended is cancelled on the builder, too.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from nixbk.apply.realisations import RealisationCache
+from nixbk.apply.solver import Solver
+from nixbk.buildkit.address import resolve_builder
+from nixbk.buildkit.client import connect
+from nixbk.buildkit.credentials import Credentials
+from nixbk.buildkit.protocols import Result
+from nixbk.buildkit.session import Attachables
+from nixbk.buildkit.uploads import URL_PREFIX, Upload, Uploads
+from nixbk.errors import NixbkError
+from nixbk.helper import HelperKind, helper_binary
+from nixbk.llb.exec import Proxy
+from nixbk.llb.platforms import Platform
+from nixbk.planner.build_graph import BuildGraph
+from nixbk.planner.compiler import HelperFile, Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import BinaryIO
+
+    from nixbk.apply.progress import Progress
+    from nixbk.buildkit.client import Client
+    from nixbk.buildkit.session import Session
+    from nixbk.schema.lock import Lock, LockedSource
+
+Opener: TypeAlias = "Callable[[LockedSource], BinaryIO]"
+
+REALISATIONS_FILE: Final = "realisations.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user decides beside manifest and lock.
+
+    Attributes:
+        builder: address of the builder, None for the usual ones.
+        max_jobs: derivations built at once, None for one for each CPU of this machine.
+        cores: CPUs each builder may use, None for all of them.
+        environ: the user's environment.
+    """
+
+    builder: str | None
+    environ: Mapping[str, str]
+    max_jobs: int | None = None
+    cores: int | None = None
+
+    @property
+    def jobs(self) -> int:
+        """Derivations built at once."""
+        return self.max_jobs or os.cpu_count() or 1
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where nixbk keeps what it can do without. Source: XDG base directories."""
+        base = self.environ.get("XDG_CACHE_HOME", "")
+        return Path(base if base.startswith("/") else Path.home() / ".cache") / "nixbk"
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What is open while a command runs.
+
+    Attributes:
+        client: the builder.
+        session: what the builder may ask of this client.
+        known: result files of earlier builds.
+        workshop: what all steps have in common.
+        lock: what is built.
+        faults: what went wrong when the builder asked for a source.
+    """
+
+    client: Client
+    session: Session
+    known: RealisationCache
+    workshop: Workshop
+    lock: Lock
+    faults: list[NixbkError]
+
+    def graph(self) -> BuildGraph:
+        """The lock's graph, with nothing known yet."""
+        return BuildGraph(self.lock, self.workshop)
+
+    @contextmanager
+    def solving(self, progress: Progress | None = None) -> Iterator[Solver]:
+        """Begin a build on the builder; when the block is left, nothing of it runs any more.
+
+        Probes and what they stand for never share a build: BuildKit takes both for the same
+        operation while one of them is part of it, and a failed probe would fail the other.
+        """
+        on_status = progress.on_status if progress is not None else None
+        with self.client.build(self.session, on_status=on_status) as build:
+            yield Solver(build, self.faults)
+            build.finish(Result())
+
+
+@contextmanager
+def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[Workbench]:
+    """Connect to the builder and offer it what it may need.
+
+    Args:
+        lock: what is to be built.
+        opener: opens the NAR of a source of the lock.
+        settings: the user's.
+    """
+    platform = _platform(lock)
+    uploads = Uploads()
+    workshop = Workshop(
+        platform=platform,
+        build_helper=_helper("build", platform, uploads),
+        unpack_helper=_helper("unpack", platform, uploads),
+        upload_url=URL_PREFIX.__add__,
+        cores=settings.cores,
+        proxy=_proxy(settings.environ),
+    )
+    faults: list[NixbkError] = []
+    for source in lock.sources.values():
+        uploads.add(
+            Upload(
+                sha256=source.nar_hash.digest.hex(),
+                size=source.nar_size,
+                open=partial(_open, opener, source, faults),
+            )
+        )
+    with ExitStack() as stack:
+        known = RealisationCache(settings.cache_folder / REALISATIONS_FILE)
+        stack.callback(known.close)
+        client = stack.enter_context(connect(resolve_builder(settings.builder, settings.environ)))
+        session = stack.enter_context(
+            client.session(Attachables(credentials=Credentials(settings.environ), uploads=uploads))
+        )
+        yield Workbench(client, session, known, workshop, lock, faults)
+
+
+def _open(opener: Opener, source: LockedSource, faults: list[NixbkError]) -> BinaryIO:
+    """Open a source for the builder, which is told less of what goes wrong than the user."""
+    try:
+        return opener(source)
+    except NixbkError as error:
+        faults.append(error)
+        raise OSError(0, error.message) from error
+
+
+def _platform(lock: Lock) -> Platform:
+    """The one platform of all images."""
+    names = sorted({name for image in lock.images.values() for name in image.platforms})
+    if len(names) != 1:
+        raise NixbkError(
+            f"the images are for {', '.join(names) or 'no platform'}; one platform for all "
+            "images is supported so far"
+        )
+    return Platform.parse(names[0])
+
+
+def _helper(kind: HelperKind, platform: Platform, uploads: Uploads) -> HelperFile:
+    binary = helper_binary(kind, platform.architecture)
+    url = uploads.add(
+        Upload(
+            sha256=binary.sha256_hex, size=binary.size_bytes, open=lambda: binary.path.open("rb")
+        )
+    )
+    return HelperFile(url, binary.sha256_hex)
+
+
+def _proxy(environ: Mapping[str, str]) -> Proxy:
+    """The proxies of the user's environment, lower case before upper."""
+
+    def value(name: str) -> str:
+        return environ.get(name) or environ.get(name.upper()) or ""
+
+    return Proxy(
+        http=value("http_proxy"),
+        https=value("https_proxy"),
+        ftp=value("ftp_proxy"),
+        no=value("no_proxy"),
+        all=value("all_proxy"),
+    )
