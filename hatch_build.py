@@ -54,7 +54,15 @@ def toolchain() -> str:
 
 def go_environment(arch: str, cache: Path | None = None) -> dict[str, str]:
     """The environment for one cross build: what could change the bytes is set here."""
-    proxied = ("GOPROXY", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB", "GOPRIVATE", "GOMODCACHE", "GOPATH")
+    proxied = (
+        "GOPROXY",
+        "GONOSUMDB",
+        "GONOSUMCHECK",
+        "GOSUMDB",
+        "GOPRIVATE",
+        "GOMODCACHE",
+        "GOPATH",
+    )
     kept = {
         name: value
         for name, value in os.environ.items()

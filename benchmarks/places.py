@@ -46,7 +46,7 @@ def prepare(engine: str) -> Places:
     command = [str(ROOT / "dev" / "engines"), "start", *dict.fromkeys(names), "--json"]
     facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     environ = dict(os.environ)
-    for variables in facts.values():
+    for variables in (*facts.values(), facts[engine]):
         environ.update(variables)
     # What the user has set must not send a measurement elsewhere.
     for name in ("NIXBK_BUILDER", "BUILDKIT_HOST", "DOCKER_CONTEXT"):

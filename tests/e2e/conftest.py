@@ -1,15 +1,12 @@
-"""Real engines for tests: NIXBK_TEST_ENGINES names them, ``dev/engines`` starts them."""
+"""Real engines for tests, one after the other."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
+from engines import ENGINES, ROOT, address, start
 
 from nixbk.buildkit.address import parse_address
 from nixbk.buildkit.client import connect
@@ -19,28 +16,11 @@ if TYPE_CHECKING:
 
     from nixbk.buildkit.client import Client
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-ENGINES: Final = [
-    name
-    for name in re.split(r"[,\s]+", os.environ.get("NIXBK_TEST_ENGINES", "docker,buildkitd"))
-    if name
-]
-
-
-def start(*names: str) -> dict[str, str]:
-    """Start engines or programs of ``dev/engines`` and return the variables that tell of them."""
-    command = [str(ROOT / "dev" / "engines"), "start", *names, "--json"]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return {key: value for variables in found.values() for key, value in variables.items()}
-
 
 @pytest.fixture(scope="session", params=ENGINES)
 def builder(request: pytest.FixtureRequest) -> str:
     """The address of each engine in turn."""
-    variables = start(request.param)
-    if "BUILDKIT_HOST" in variables:
-        return variables["BUILDKIT_HOST"]
-    return f"docker+{variables['DOCKER_HOST']}"
+    return address(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -54,10 +54,16 @@ class MemoryCache:
     Attributes:
         records: what each cached output holds, by cache key and output index.
         ran: names of the execs that ran, in order.
+        names: of the execs that ran at any time, by cache key.
+        ops: operations by digest, parsed once.
+        keys: cache keys by digest, computed once.
     """
 
     records: dict[tuple[str, int], bytes] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    ops: dict[str, pb.Op] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
 
     def prune(self, name: str | None = None) -> None:
         """Forget everything, or what the exec called *name* left."""
@@ -66,8 +72,6 @@ class MemoryCache:
         for key in [key for key, value in self.names.items() if value == name]:
             for index in (0, 1):
                 self.records.pop((key, index), None)
-
-    names: dict[str, str] = field(default_factory=dict)
 
 
 class MemoryBuild:
@@ -102,6 +106,11 @@ class MemoryBuild:
         """Not kept."""
         raise NotImplementedError
 
+    def resolve_image_config(self, name: str, platform: str = "") -> dict[str, Any] | None:
+        """No registry has anything."""
+        del name, platform
+        return None
+
     def finish(self, result: Result) -> dict[str, str]:
         """Nothing is exported."""
         del result
@@ -116,12 +125,13 @@ class _Evaluation:
     def __init__(self, definition: pb.Definition, cache: MemoryCache, run: Any) -> None:
         self._cache = cache
         self._run = run
-        self._ops: dict[str, pb.Op] = {}
+        self._ops = cache.ops
         self._names: dict[str, str] = {}
-        self._keys: dict[str, str] = {}
+        self._keys = cache.keys
         for data in definition.__getattribute__("def"):
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
-            self._ops[digest] = pb.Op.FromString(data)
+            if digest not in self._ops:
+                self._ops[digest] = pb.Op.FromString(data)
             self._names[digest] = definition.metadata[digest].description.get("llb.customname", "")
             self._last = digest
 

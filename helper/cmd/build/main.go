@@ -49,6 +49,9 @@ func build(c run.Context) error {
 	if err := sandbox.Run(builder(c)); err != nil {
 		return err
 	}
+	if err := sandbox.Restore(); err != nil {
+		return err
+	}
 	return finish(c.Step, in, tree.NewRegistrar(sandbox.UID))
 }
 

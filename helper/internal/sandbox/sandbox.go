@@ -71,9 +71,30 @@ func PrepareDirs(files map[step.Text]step.Text) error {
 			return err
 		}
 	}
-	// What runc adds to /dev and Nix does not have.
-	_ = os.Remove("/dev/core")
+	adjust()
 	return nil
+}
+
+// adjust brings the container's own folders nearer to those of Nix's sandbox.
+// All of it is best effort: on other runtimes they may be read-only.
+func adjust() {
+	_ = os.Remove("/dev/core") // runc's, absent in Nix
+	if os.Remove("/dev/ptmx") == nil {
+		_ = os.Symlink("/dev/pts/ptmx", "/dev/ptmx")
+	}
+	// Nix has no /sys. Where the step mounts an empty one over the machine's,
+	// what the runtime needs in it is closed to the builder.
+	var st unix.Statfs_t
+	if unix.Statfs("/sys", &st) == nil && st.Type == unix.TMPFS_MAGIC {
+		_ = unix.Chmod("/sys", 0)
+	}
+	_ = unix.Chown("/", 0, GID)
+	_ = unix.Chmod("/", 0o750)
+}
+
+// Restore takes back what adjust did to the root, which is part of the result.
+func Restore() error {
+	return errors.Join(unix.Chown("/", 0, 0), unix.Chmod("/", 0o755))
 }
 
 // Run runs the builder to its end, and then ends all it left running.

@@ -15,12 +15,12 @@ from nixbk.apply.prober import is_miss
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.planner.build_graph import RealisationChangedError
-from nixbk.planner.compiler import RESULT_FILE, Flavour
+from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE, Flavour
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from nixbk.apply.solver import Solver
     from nixbk.nix.store_path import StorePath
@@ -48,6 +48,13 @@ class StepStore(Protocol):
         """Drop what was kept of a step."""
 
 
+class Watch(Protocol):
+    """Takes note of a step that is about to run."""
+
+    def __call__(self, digest: str, step: StorePath, *, download: bool) -> None:
+        """Follow the vertex *digest*, which is *step*."""
+
+
 @dataclass(frozen=True, slots=True)
 class Executor:
     """Builds derivations, inputs first, several at once.
@@ -64,7 +71,7 @@ class Executor:
     graph: BuildGraph
     known: StepStore
     jobs: int
-    watch: Callable[[str, StorePath], None]
+    watch: Watch
 
     def run(self, to_build: Sequence[StorePath]) -> None:
         """Build all of *to_build*, which has inputs first.
@@ -81,7 +88,7 @@ class Executor:
                 while schedule:
                     while len(running) < self.jobs and (drv := schedule.take()) is not None:
                         step = self.graph.step(drv, Flavour.RUN)
-                        self.watch(step.digest, drv)
+                        self._follow(drv, step)
                         running[pool.submit(self._build_step, step)] = drv
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
@@ -91,6 +98,10 @@ class Executor:
             except BaseException:
                 self.solver.cancel()
                 raise
+
+    def _follow(self, drv: StorePath, step: Step) -> None:
+        download = self.graph.lock.derivations[drv].builder == FETCH_BUILDER
+        self.watch(step.digest, drv, download=download)
 
     def _result(self, drv: StorePath, future: Future[bytes]) -> bytes:
         try:

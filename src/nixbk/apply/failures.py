@@ -6,9 +6,11 @@ indented. Everything before it is the builder's own output.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
+from nixbk.nix.hashes import Hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 REPORT: Final = "nixbk: "
 LOG_LINES: Final = 20
 ORIGINS: Final = 3
+# Source: BuildKit ``source/http/source.go``, in which what was found comes first.
+_DOWNLOAD: Final = re.compile(
+    r"digest mismatch .*?(sha256:[0-9a-f]{64})(?:: | \(expected: )(sha256:[0-9a-f]{64})"
+)
 EXIT_CODES: Final = {"builder-failed": 100, "timed-out": 101, "hash-mismatch": 102}
 
 
@@ -53,7 +59,7 @@ def derivation_failed(lock: Lock, derivation: StorePath, error: BuildFailed) -> 
     log, report = split_report(error.log)
     kind, _, message = report.partition(": ")
     if not message:
-        kind, message = "", error.message
+        kind, message = _of_buildkit(error.message)
     origins = [
         f"images.{key}.installables[{index}] ({lock.images[key].installables[index].text})"
         for key, index in lock.origins(derivation)
@@ -62,6 +68,17 @@ def derivation_failed(lock: Lock, derivation: StorePath, error: BuildFailed) -> 
     if len(origins) > ORIGINS:
         wanted_by += f" and {len(origins) - ORIGINS} more"
     return DerivationFailedError(derivation, kind, message, log[-LOG_LINES:], wanted_by)
+
+
+def _of_buildkit(message: str) -> tuple[str, str]:
+    """Kind and message of what failed without the helper."""
+    mismatch = _DOWNLOAD.search(message)
+    if mismatch is None:
+        return "", message
+    found, expected = (Hash.parse(text).sri() for text in mismatch.groups())
+    return "hash-mismatch", (
+        f"hash mismatch in fixed-output derivation:\n  specified: {expected}\n     got:    {found}"
+    )
 
 
 def split_report(lines: Sequence[str]) -> tuple[list[str], str]:

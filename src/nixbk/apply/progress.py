@@ -6,6 +6,7 @@ starts, ends or fails. It also counts what ran, which is the truth that a plan i
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Lock
@@ -19,12 +20,31 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 20
 _NANOSECONDS: Final = 1_000_000_000
+_BUILD: Final = ("building", "built")
+_DOWNLOAD: Final = ("fetching", "fetched")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A step that is being built.
+
+    Attributes:
+        name: for people.
+        elapsed_s: since it began, as far as this client saw.
+        line: the last line it printed.
+    """
+
+    name: str
+    elapsed_s: float
+    line: str
 
 
 @dataclass(slots=True)
 class _Vertex:
     step: StorePath
+    verbs: tuple[str, str]
     started_s: float = 0.0
+    seen_s: float = 0.0
     said_start: bool = False
     ended: bool = False
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
@@ -38,18 +58,28 @@ class Progress:
         ran: steps that BuildKit executed, whether or not they succeeded.
     """
 
-    def __init__(self, say: Callable[[str], None], *, logs: bool = False) -> None:
-        """Tell through *say*; with *logs* every line that builders print, too."""
+    def __init__(
+        self, say: Callable[[str], None], *, logs: bool = False, starts: bool = True
+    ) -> None:
+        """Tell through *say*.
+
+        Args:
+            say: takes one line.
+            logs: whether every line of every builder is told.
+            starts: whether it is told when a step begins.
+        """
         self.ran: dict[StorePath, float] = {}
         self._say = say
         self._logs = logs
+        self._starts = starts
         self._vertices: dict[str, _Vertex] = {}
         self._lock = Lock()
 
-    def watch(self, digest: str, step: StorePath) -> None:
+    def watch(self, digest: str, step: StorePath, *, download: bool = False) -> None:
         """Follow the vertex *digest*, which is *step*."""
+        verbs = _DOWNLOAD if download else _BUILD
         with self._lock:
-            self._vertices.setdefault(digest, _Vertex(step))
+            self._vertices.setdefault(digest, _Vertex(step, verbs))
 
     def on_status(self, status: StatusResponse) -> None:
         """Take one message of BuildKit's status stream."""
@@ -61,27 +91,32 @@ class Progress:
                 if vertex.HasField("started") and not known.said_start:
                     known.said_start = True
                     known.started_s = _seconds(vertex.started)
+                    known.seen_s = time.monotonic()
                     self.ran[known.step] = 0.0
-                    self._say(f"building {_name(known.step)}")
+                    if self._starts:
+                        self._say(f"{known.verbs[0]} {_name(known.step)}")
                 if vertex.HasField("completed") and known.said_start and not known.ended:
                     known.ended = True
                     duration_s = _seconds(vertex.completed) - known.started_s
                     self.ran[known.step] = duration_s
-                    word = "failed" if vertex.error else "built"
+                    word = "failed" if vertex.error else known.verbs[1]
                     self._say(f"{word} {_name(known.step)} in {duration_s:.1f} s")
             for entry in status.logs:
                 known = self._vertices.get(entry.vertex)
                 if known is not None:
                     self._take_log(known, entry.msg.decode("utf-8", "replace"))
 
-    def log(self, step: StorePath) -> tuple[str, ...]:
-        """The last lines that a step printed."""
+    def running(self) -> tuple[Running, ...]:
+        """What is being built now, in the order it began."""
+        now_s = time.monotonic()
         with self._lock:
-            for vertex in self._vertices.values():
-                if vertex.step == step:
-                    rest = (vertex.partial,) if vertex.partial else ()
-                    return (*vertex.log, *rest)
-        return ()
+            vertices = [v for v in self._vertices.values() if v.said_start and not v.ended]
+            return tuple(
+                Running(
+                    _name(vertex.step), now_s - vertex.seen_s, vertex.log[-1] if vertex.log else ""
+                )
+                for vertex in sorted(vertices, key=lambda vertex: vertex.seen_s)
+            )
 
     def _take_log(self, vertex: _Vertex, text: str) -> None:
         *lines, vertex.partial = (vertex.partial + text).split("\n")

@@ -90,7 +90,8 @@ def realise(
     )
     lock_file = manifest_file.with_suffix(".lock")
     asked = ManifestFile(wish, b"", "command line")
-    locked = make_lock(asked, lock_file, NixCommand(manifest_file.parent))
+    folder = manifest_file.parent
+    locked = make_lock(asked, folder, lock_file, NixCommand(folder))
     with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
         for _ in range(MAX_ROUNDS):
             try:
@@ -129,5 +130,3 @@ def _open(locked: Locked, lock_file: Path, source: LockedSource) -> BinaryIO:
         spool.write(chunk)
     spool.seek(io.SEEK_SET)
     return cast("BinaryIO", spool)
-
-

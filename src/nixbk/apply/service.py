@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -12,17 +13,19 @@ from nixbk.apply.solver import Solver
 from nixbk.apply.targets import planned, targets
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
+from nixbk.buildkit.errors import BuilderError
 from nixbk.buildkit.protocols import Result
 from nixbk.errors import NixbkError
 from nixbk.image.config import CONFIG_METADATA
 from nixbk.planner.build_graph import RealisationChangedError
 from nixbk.planner.compiler import Flavour
 from nixbk.planner.images import blueprint, compile_image, wanted_paths
+from nixbk.planner.plan import planned_image
 from nixbk.planner.survey import Survey, learn, survey
 from nixbk.resolve.sources import open_source
 from nixbk.schema.files import read_lock, read_manifest
 from nixbk.schema.freshness import require_fresh
-from nixbk.schema.plan import Plan, PlannedBuild, PlannedImage, PlannedSource
+from nixbk.schema.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     from nixbk.schema.manifest import Image, Manifest
 
 MAX_ROUNDS: Final = 5
+EXPORT_RETRIES: Final = 3
+# Docker finds a layer there, and removes it with the image it was part of before it uses it.
+# Source: moby/buildkit issue 6521.
+LOST_SNAPSHOT: Final = re.compile("failed to prepare extraction snapshot .* does not exist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +220,18 @@ def _deliver(
 def _export(
     bench: Workbench, graph: BuildGraph, image: ImageBlueprint, target: Target
 ) -> dict[str, str]:
+    for _ in range(EXPORT_RETRIES):
+        try:
+            return _export_once(bench, graph, image, target)
+        except BuilderError as error:
+            if LOST_SNAPSHOT.search(error.message) is None:
+                raise
+    return _export_once(bench, graph, image, target)
+
+
+def _export_once(
+    bench: Workbench, graph: BuildGraph, image: ImageBlueprint, target: Target
+) -> dict[str, str]:
     with (
         target.exporter() as exporter,
         bench.client.build(bench.session, exporters=[exporter]) as build,
@@ -223,28 +242,12 @@ def _export(
 
 
 def _plan(bench: Workbench, graph: BuildGraph, states: Sequence[ImageState]) -> Plan:
-    images = {
-        state.key: PlannedImage(
-            cached=len(state.survey.cached),
-            build=tuple(_planned_build(graph, drv) for drv in state.survey.to_build),
-            send=tuple(
-                PlannedSource(str(path), graph.info(path).nar_size_bytes)
-                for path in state.survey.to_send
-            ),
-            targets=tuple(planned(target, reasons) for target, reasons in state.targets),
-        )
-        for state in states
-    }
-    return Plan(builder=str(bench.client.address), images=images)
-
-
-def _planned_build(graph: BuildGraph, drv: StorePath) -> PlannedBuild:
-    derivation = graph.lock.derivations[drv]
-    fetched = derivation.builder == "builtin:fetchurl"
-    return PlannedBuild(
-        derivation=str(drv),
-        name=derivation.name,
-        outputs=tuple(str(path) for path in graph.lock.outputs(drv).values()),
-        url=derivation.env.get("url", "") if fetched else "",
+    return Plan(
+        builder=str(bench.client.address),
+        images={
+            state.key: planned_image(
+                graph, state.survey, [planned(*pair) for pair in state.targets]
+            )
+            for state in states
+        },
     )
-

@@ -64,9 +64,7 @@ class Target(Protocol):
 
 def planned(target: Target, reasons: tuple[str, ...]) -> PlannedTarget:
     """What the plan says of a target that has *reasons* to be written."""
-    return PlannedTarget(
-        target.type, target.name, target.action if reasons else "none", reasons
-    )
+    return PlannedTarget(target.type, target.name, target.action if reasons else "none", reasons)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,12 @@ def parse_address(
         path = parts.netloc + parts.path
         if not path:
             raise ConnectError(f"{text!r} has no path", where=chosen_by)
+        if path.endswith("/docker.sock"):
+            raise ConnectError(
+                f"{text!r} is Docker's API, and not BuildKit's",
+                where=chosen_by,
+                hint=f"write 'docker', or 'docker+{text}'",
+            )
         return replace(address, path=path)
     return _remote(address, parts, tls)
 

@@ -66,6 +66,7 @@ class GatewayBuild:
         cache_imports: Sequence[CacheOption] = (),
         cache_exports: Sequence[CacheOption] = (),
         entitlements: Sequence[str] = (),
+        internal: bool = False,
         on_status: OnStatus | None = None,
     ) -> None:
         self.ref = secrets.token_hex(13)
@@ -85,6 +86,7 @@ class GatewayBuild:
             Ref=self.ref,
             Session=session.id,
             Entitlements=entitlements,
+            Internal=internal,
             Exporters=[
                 control_pb2.Exporter(Type=exporter.type, Attrs=exporter.attrs)
                 for exporter in exporters

@@ -61,6 +61,11 @@ class BuilderChannel:
             path = str(self._bridge.path)
         self.grpc = grpc.insecure_channel(f"unix:{path}", options=OPTIONS)
 
+    @property
+    def complaint(self) -> str:
+        """What the program that carries the channel said when it ended, or an empty text."""
+        return self._bridge.complaint if self._bridge is not None else ""
+
     def close(self) -> None:
         """Close the channel; calls still running are cancelled."""
         self.grpc.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from nixbk.buildkit import methods
+from nixbk.buildkit.address import HINT
 from nixbk.buildkit.build import GatewayBuild
 from nixbk.buildkit.channel import BuilderChannel
 from nixbk.buildkit.convert import worker_of
@@ -42,12 +43,17 @@ class Client:
 
     Attributes:
         address: whom it talks to.
+
+    Raises:
+        ConnectError: nobody answers there.
     """
 
     def __init__(self, address: BuilderAddress) -> None:
         self.address = address
         self._channel = BuilderChannel(address)
         self._docker: DockerApi | None = None
+        if address.scheme not in {"unix", "docker"}:  # the others have answered by now
+            self._greet()
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +117,7 @@ class Client:
         cache_imports: Sequence[CacheOption] = (),
         cache_exports: Sequence[CacheOption] = (),
         entitlements: Sequence[str] = (),
+        internal: bool = False,
         on_status: OnStatus | None = None,
     ) -> GatewayBuild:
         """Prepare a build, which begins with its ``with`` block.
@@ -121,6 +128,8 @@ class Client:
             cache_imports: where to look for cache beyond the builder's own.
             cache_exports: where to keep it.
             entitlements: such as ``network.host``.
+            internal: leave the build out of the builder's history, which saves the time of
+                writing it; for what asks and makes nothing.
             on_status: called from one other thread with everything that happens.
         """
         return GatewayBuild(
@@ -130,8 +139,21 @@ class Client:
             cache_imports=cache_imports,
             cache_exports=cache_exports,
             entitlements=entitlements,
+            internal=internal,
             on_status=on_status,
         )
+
+    def _greet(self) -> None:
+        try:
+            self.info()
+        except ConnectError as error:
+            reason = self._channel.complaint or error.message
+            self.close()
+            raise ConnectError(
+                f"no builder answers at {self.address.text!r}: {reason}",
+                where=self.address.chosen_by,
+                hint=HINT,
+            ) from error
 
     def disk_usage(self, filters: Sequence[str] = ()) -> tuple[control_pb2.UsageRecord, ...]:
         """List the records of the build cache."""

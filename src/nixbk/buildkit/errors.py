@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 _Detail = TypeVar("_Detail", bound="Message")
 
 _RPC_PREFIX: Final = re.compile(r"rpc error: code = \w+ desc = ")
+_NO_EXPORTER: Final = re.compile(r'exporter "\w+" could not be found')
 DETAILS_KEY: Final = "grpc-status-details-bin"
+
+CONTAINERD_HINT: Final = (
+    "Docker does this with its containerd image store only: put "
+    '{"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
+)
 
 
 class BuilderError(NixbkError):
@@ -141,7 +147,8 @@ def from_rpc(error: grpc.RpcError) -> BuilderError:
             hint="use Docker 24 or BuildKit 0.12, or later ones",
             code=code,
         )
-    return BuilderError(text, code=code)
+    hint = CONTAINERD_HINT if _NO_EXPORTER.search(text) else None
+    return BuilderError(text, hint=hint, code=code)
 
 
 def decode_details(raw: bytes) -> Failure:

@@ -114,12 +114,18 @@ class Bridge:
         self._lock = threading.Lock()
         self._open: set[Connection] = {self._first}
         self._closed = False
+        self._complaint = ""
         self._folder = private_folder()
         self.path = self._folder / "s"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         self._listener.listen(8)
         threading.Thread(target=self._accept, name="nixbk-bridge", daemon=True).start()
+
+    @property
+    def complaint(self) -> str:
+        """What the program behind a connection that ended said last, or an empty text."""
+        return self._complaint
 
     def close(self) -> None:
         """End every connection."""
@@ -159,6 +165,8 @@ class Bridge:
                         return
                     self._open.add(connection)
             pump(sock, connection.sock)
+            if not self._closed:
+                self._complaint = connection.complaint()
             with self._lock:
                 if connection not in self._open:
                     return

@@ -1,8 +1,7 @@
 """gRPC as nixbk imports it: quiet, and without what it never uses.
 
-``import grpc`` also loads ``grpc.aio`` and with it asyncio, a fifth of all that a no-op command
-costs. Here that module loads when somebody touches it. Changes ``sys.modules`` and sets one
-variable of the environment.
+``import grpc`` also loads ``grpc.aio``, which costs half as much again. Here that module loads
+when somebody touches it. Changes ``sys.modules`` and sets one variable of the environment.
 """
 
 from __future__ import annotations

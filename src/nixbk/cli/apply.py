@@ -26,31 +26,28 @@ def apply(
     """Build what is missing on BuildKit, and load, write or push the images."""
     import os
 
-    from nixbk.apply.progress import Progress
     from nixbk.apply.service import apply_plan, open_project
     from nixbk.apply.workbench import Settings
+    from nixbk.cli.live import lines
     from nixbk.cli.show import delivered_line, plan_lines, print_json
-
-    def say(line: str) -> None:
-        typer.echo(line, err=json)
-
-    progress = Progress(say, logs=logs)
-    deliveries: list[dict[str, str]] = []
-
-    def delivered(key: str, type_: str, name: str, answer: dict[str, str]) -> None:
-        digest = answer.get("containerimage.digest", "")
-        deliveries.append({"image": key, "type": type_, "name": name, "digest": digest})
-        say(delivered_line(key, type_, name, digest))
-
-    def show(plan: Plan) -> None:
-        for line in plan_lines(plan):
-            say(line)
 
     project = open_project(manifest, lock, images)
     settings = Settings(builder=builder, environ=os.environ, max_jobs=max_jobs, cores=cores)
-    done = apply_plan(project, settings, progress, show, delivered)
+    deliveries: list[dict[str, str]] = []
+    with lines(err=json, logs=logs) as (say, progress):
+
+        def delivered(key: str, type_: str, name: str, answer: dict[str, str]) -> None:
+            digest = answer.get("containerimage.digest", "")
+            deliveries.append({"image": key, "type": type_, "name": name, "digest": digest})
+            say(delivered_line(key, type_, name, digest))
+
+        def show(plan: Plan) -> None:
+            for line in plan_lines(plan):
+                say(line)
+
+        done = apply_plan(project, settings, progress, show, delivered)
     if json:
         built = sorted(str(step) for step in progress.ran)
         print_json({"plan": done.to_json(), "built": built, "delivered": deliveries})
     elif done.changes:
-        typer.echo(f"{len(progress.ran)} built, {len(deliveries)} delivered")
+        typer.echo(f"Done: {len(progress.ran)} built, {len(deliveries)} delivered.")

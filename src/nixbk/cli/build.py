@@ -27,14 +27,14 @@ def build(
     """Build installables on BuildKit and print their store paths."""
     import os
 
-    from nixbk.apply.progress import Progress
     from nixbk.apply.realise import realise
     from nixbk.apply.workbench import Settings
+    from nixbk.cli.live import lines
     from nixbk.cli.show import print_json
 
-    progress = Progress(lambda line: typer.echo(line, err=True), logs=logs)
     settings = Settings(builder=builder, environ=os.environ, max_jobs=max_jobs, cores=cores)
-    found = realise(manifest, installables, settings, progress)
+    with lines(err=True, logs=logs) as (_, progress):
+        found = realise(manifest, installables, settings, progress)
     if json:
         print_json([output.to_json() for output in found])
     else:

@@ -40,6 +40,4 @@ Cores = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Logs = Annotated[
-    bool, typer.Option("--print-build-logs", "-L", help="Print what builders print.")
-]
+Logs = Annotated[bool, typer.Option("--print-build-logs", "-L", help="Print what builders print.")]

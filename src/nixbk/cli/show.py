@@ -52,11 +52,16 @@ def size_text(size_bytes: int) -> str:
     raise AssertionError
 
 
+def count_text(number: int, noun: str) -> str:
+    """A number with its noun in singular or plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _image_lines(key: str, image: PlannedImage) -> Iterator[str]:
     if not image.changes:
         yield f"{key}: nothing to do"
         return
-    yield f"{key}: {image.cached} steps cached"
+    yield f"{key}: {count_text(image.cached, 'step')} cached"
     downloads = [build for build in image.build if build.url]
     builds = [build for build in image.build if not build.url]
     for verb, found in (("download", downloads), ("build", builds)):
@@ -66,7 +71,7 @@ def _image_lines(key: str, image: PlannedImage) -> Iterator[str]:
             yield f"  {verb} {len(found) - LISTED} more"
     if image.send:
         total = sum(source.nar_size for source in image.send)
-        yield f"  send {len(image.send)} sources, {size_text(total)}"
+        yield f"  send {count_text(len(image.send), 'source')}, {size_text(total)}"
     for target in image.targets:
         if target.action != "none":
             yield f"  {_VERBS[target.action]} {target.name}: {target.reasons[0]}"

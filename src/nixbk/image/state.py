@@ -81,10 +81,15 @@ def image_state(
 
 
 def layer_name(layer: Sequence[StorePath]) -> str:
-    """What people call a layer: its store path, or how many there are."""
+    """What a layer is called in the image's history: its store path, or how many there are."""
     if len(layer) == 1:
         return layer[0].basename
     return f"{len(layer)} store paths from {min(layer).basename}"
+
+
+def _title(layer: Sequence[StorePath]) -> str:
+    """What progress calls a layer; names without their digests are enough for people."""
+    return layer[0].name if len(layer) == 1 else f"{len(layer)} store paths"
 
 
 def _check(by_path: Mapping[StorePath, Fragment], layers: Sequence[Sequence[StorePath]]) -> None:
@@ -106,7 +111,7 @@ def _layer(
 ) -> Output | None:
     first = by_path[layer[0]]
     if set(layer) == {first.path, *first.siblings}:
-        return diff(first.base, first.root, name=f"{name}: {layer_name(layer)}", origin=origin)
+        return diff(first.base, first.root, name=f"{name}: {_title(layer)}", origin=origin)
     return _copied(None, layer, by_path, skeleton, name, origin)
 
 
@@ -124,7 +129,7 @@ def _copied(  # noqa: PLR0913, PLR0917  # the arguments of one loop
     ]
     # The folders above get their time last, for every copy moves it on.
     folders = Copy(skeleton, "/", "/", contents=True, owner=ROOT, mtime_s=MTIME_S)
-    return file(base, [*copies, folders], name=f"{name}: {layer_name(layer)}", origin=origin)
+    return file(base, [*copies, folders], name=f"{name}: {_title(layer)}", origin=origin)
 
 
 def _skeleton() -> Output:

@@ -30,14 +30,16 @@ Source: ``parseDerivation`` and ``Derivation::unparse``, Nix
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from operator import lt
 from sys import intern
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.errors import NixbkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class DerivationError(NixbkError):

@@ -19,7 +19,6 @@ Source: ``Derivation`` and ``BasicDerivation::type``, Nix
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -39,7 +38,7 @@ from nixbk.nix.store_path import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Derivation", "DerivationError", "DerivationKind", "DerivationOutput"]
 

@@ -20,12 +20,14 @@ Source: ``hashDerivationModulo`` and ``processDerivationOutputPaths``, Nix
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.nix import aterm
 from nixbk.nix.derivation import DRV_SUFFIX, Derivation, DerivationError, DerivationKind
 from nixbk.nix.store_path import StorePath, output_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 _NOT_SUPPORTED: Final = (
     "nixbk builds input-addressed and fixed-output derivations;"

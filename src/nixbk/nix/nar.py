@@ -26,13 +26,30 @@ Source: ``parseDump`` and ``SourceAccessor::dumpPath``, Nix
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nixbk.nix.aterm import to_bytes
 from nixbk.nix.hashes import Hash, HashAlgorithm
 from nixbk.nix.wire import ALIGNMENT, Input, NarError, length, padding, string
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "MAX_DEPTH",
+    "Data",
+    "Directory",
+    "Event",
+    "NarError",
+    "Node",
+    "RegularFile",
+    "Symlink",
+    "file_nar",
+    "nar_hash",
+    "read",
+    "write",
+]
 
 MAX_DEPTH: Final = 64
 

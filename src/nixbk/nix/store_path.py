@@ -22,14 +22,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from nixbk.errors import NixbkError
 from nixbk.nix import base32
 from nixbk.nix.hashes import Hash, HashAlgorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STORE_DIR: Final = "/nix/store"
 

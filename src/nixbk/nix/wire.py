@@ -11,10 +11,12 @@ Source: ``Source`` and ``Sink``, Nix ``src/libutil/serialise.cc``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 ALIGNMENT: Final = 8
 

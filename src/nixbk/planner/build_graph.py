@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nixbk.errors import NixbkError
 from nixbk.graph.closure import closure
+from nixbk.llb.origin import Origin
 from nixbk.planner.compiler import Compiler, Flavour, Step, StoreObject
 from nixbk.planner.realisation import RealisedOutput
 
@@ -46,6 +47,7 @@ class BuildGraph:
         self._infos: dict[StorePath, RealisedOutput] = {}
         self._closures: dict[StorePath, frozenset[StorePath]] = {}
         self._producers: dict[StorePath, StorePath] = {}
+        self._origins: dict[StorePath, Origin] = {}
         for source in lock.sources.values():
             self._producers[source.path] = source.path
             self._infos[source.path] = RealisedOutput(
@@ -180,17 +182,40 @@ class BuildGraph:
             )
         return self._closures[path]
 
+    def _origin(self, step: StorePath) -> Origin | None:
+        """The first installable of the manifest that needs a step."""
+        if not self._origins:
+            for key, image in self.lock.images.items():
+                for index, installable in enumerate(image.installables):
+                    origin = Origin(f"images.{key}.installables[{index}]", installable.text)
+                    self._note_origin(installable.drv_path, origin)
+        return self._origins.get(step)
+
+    def _note_origin(self, root: StorePath, origin: Origin) -> None:
+        pending = [root]
+        while pending:
+            step = pending.pop()
+            if step not in self._origins:
+                self._origins[step] = origin
+                if not self.is_source(step):
+                    derivation = self.lock.derivations[step]
+                    pending += [*derivation.input_drvs, *derivation.input_srcs]
+
     def _compile(self, step: StorePath, flavour: Flavour) -> Step:
         compiler = self._compilers[flavour]
+        origin = self._origin(step)
         if self.is_source(step):
-            return compiler.source(self.lock.sources[step])
+            return compiler.source(self.lock.sources[step], origin)
         derivation = self.lock.derivations[step]
         if derivation.builder.startswith("builtin:"):
-            return compiler.derivation(derivation, self.lock.outputs(step), (), shell=None)
+            return compiler.derivation(
+                derivation, self.lock.outputs(step), (), shell=None, origin=origin
+            )
         shell = self.lock.shell
         return compiler.derivation(
             derivation,
             self.lock.outputs(step),
             [self.store_object(path, flavour) for path in self.closure(self.inputs(step))],
             shell=self.store_object(shell, flavour) if shell is not None else None,
+            origin=origin,
         )

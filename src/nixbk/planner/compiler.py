@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from nixbk.planner.realisation import RealisedOutput
     from nixbk.schema.lock import LockedSource
 
+FETCH_BUILDER: Final = "builtin:fetchurl"
 PROBE_HOST: Final = "nixbk.invalid"
 PROBE_IP: Final = "no build: this is a probe"
 RUN_IP: Final = "127.0.0.1"
@@ -237,7 +238,7 @@ class Compiler:
     def _builtin(
         self, derivation: Derivation, outputs: Mapping[str, StorePath], origin: Origin | None
     ) -> Step:
-        if derivation.builder != "builtin:fetchurl":
+        if derivation.builder != FETCH_BUILDER:
             raise UnsupportedDerivationError(
                 f"the builder {derivation.builder!r} is not supported yet", where=derivation.name
             )
@@ -330,9 +331,7 @@ def _look_up(infos: Sequence[RealisedOutput]) -> Callable[[StorePath], Reference
     def look_up(path: StorePath) -> ReferenceInfo:
         info = by_path.get(path)
         if info is None:
-            raise NixbkError(
-                "a reference graph of what is no input was asked for", where=str(path)
-            )
+            raise NixbkError("a reference graph of what is no input was asked for", where=str(path))
         return ReferenceInfo(info.path, info.nar_hash, info.nar_size_bytes, info.references)
 
     return look_up

@@ -8,16 +8,17 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from nixbk.errors import NixbkError
-from nixbk.image.config import KEY_LABEL, ImageConfig
+from nixbk.image.config import KEY_LABEL
 from nixbk.image.layers import PathInfo, plan_layers
 from nixbk.image.state import Fragment, image_state, layer_name
+from nixbk.image.wanted import image_config
 from nixbk.llb.origin import Origin
 from nixbk.planner.compiler import Flavour
-from nixbk.schema.config import image_config
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+    from nixbk.image.config import ImageConfig
     from nixbk.llb.platforms import Platform
     from nixbk.llb.vertex import Output
     from nixbk.nix.store_path import StorePath
@@ -72,21 +73,7 @@ def blueprint(graph: BuildGraph, key: str, image: Image, platform: Platform) -> 
         [PathInfo(info.path, info.nar_size_bytes, info.references) for info in infos],
         image.layers.max,
     )
-    texts = image_config(image, locked)
-    config = ImageConfig(
-        os=platform.os,
-        architecture=platform.architecture,
-        variant=platform.variant,
-        entrypoint=texts.entrypoint,
-        cmd=texts.cmd,
-        env=tuple(texts.env.items()),
-        working_dir=texts.workdir,
-        user=texts.user,
-        labels=tuple(texts.labels.items()),
-        exposed_ports=texts.ports,
-        volumes=texts.volumes,
-        stop_signal=texts.stop_signal,
-    )
+    config = image_config(image, locked, platform)
     names = [layer_name(layer) for layer in layers]
     content = {
         "layers": [[str(path) for path in layer] for layer in layers],

@@ -81,9 +81,7 @@ def build_document(
         inputs: every store object the build may see.
     """
     links = {
-        str(found.path): byte_text(found.target)
-        for found in inputs
-        if found.file_type == "symlink"
+        str(found.path): byte_text(found.target) for found in inputs if found.file_type == "symlink"
     }
     needs_closure = any(_asks_for_closure(check) for check in checks.values())
     fixed = _fixed(derivation)

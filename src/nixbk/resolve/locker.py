@@ -227,8 +227,14 @@ class _Locker:
         known = {name: path for name, path in trees.items() if path is not None}
         results: list[Evaluated] = []
         for place, result in zip(places, self._evaluator.evaluate(wishes, known), strict=True):
+            where = ("images", place[0], "installables", place[1])
             if isinstance(result, EvaluationError):
-                raise self._at(result, "images", place[0], "installables", place[1]) from result
+                raise self._at(result, *where) from result
+            if place[2].installable.kind is InstallableKind.STORE:
+                try:
+                    self._evaluator.derivation(result.drv_path)
+                except EvaluationError as error:
+                    raise self._at(error, *where) from error
             results.append(result)
         return results
 

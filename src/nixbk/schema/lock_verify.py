@@ -18,6 +18,7 @@ from nixbk.schema.problems import KeyPath, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
     from nixbk.nix.derivation import Derivation
 
@@ -27,9 +28,10 @@ def verify(lock: Lock) -> list[Problem]:
 
     Linear in the lock, and without recursion.
     """
+    edited = {path for path, derivation in lock.derivations.items() if derivation.path() != path}
     return [
-        *_recipes(lock),
-        *_graph(lock),
+        *_recipes(lock, edited),
+        *_graph(lock, edited),
         *_installables(lock),
         *_sources(lock),
         *_shell(lock),
@@ -41,23 +43,23 @@ def _key(path: StorePath) -> KeyPath:
     return ("derivations", path.basename)
 
 
-def _recipes(lock: Lock) -> Iterator[Problem]:
-    for path, derivation in lock.derivations.items():
-        actual = derivation.path()
-        if actual != path:
-            yield Problem(
-                _key(path), f"the recipe hashes to {actual.basename!r}", EDITED, at_key=True
-            )
+def _recipes(lock: Lock, edited: AbstractSet[StorePath]) -> Iterator[Problem]:
+    for path in edited:
+        actual = lock.derivations[path].path()
+        yield Problem(_key(path), f"the recipe hashes to {actual.basename!r}", EDITED, at_key=True)
 
 
 EDITED = "the lock was edited by hand or merged; run 'nixbk lock'"
 
 
-def _graph(lock: Lock) -> Iterator[Problem]:
-    """Hash every derivation behind its inputs, and hold its outputs against that."""
+def _graph(lock: Lock, edited: AbstractSet[StorePath]) -> Iterator[Problem]:
+    """Hash every derivation behind its inputs, and hold its outputs against that.
+
+    What is *edited*, or has such an input, is at fault already.
+    """
     known: dict[StorePath, Derivation] = {}
     hasher = DerivationHasher(known.__getitem__)
-    bad: set[StorePath] = set()
+    bad = set(edited)
     entered: set[StorePath] = set()
     for root in lock.derivations:
         stack = [root]

@@ -56,9 +56,12 @@ def parse_manifest(text: bytes, filename: str = "nixbk.toml") -> ManifestFile:
     """
     document = _toml(text, filename)
     try:
-        manifest = Manifest.model_validate(document)
+        manifest = Manifest.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = [_problem(row) for row in error.errors(include_url=False)]
+        rows = error.errors(include_url=False)
+        # pydantic counts what is at fault as missing
+        at_fault = {row["loc"][:-1] for row in rows if row["type"] != "too_short"}
+        problems = [_problem(row) for row in rows if row["loc"] not in at_fault]
         raise ManifestError(locate_problems(problems, text, filename)) from error
     problems = list(_semantics(manifest))
     if problems:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from steps import Steps
+from buildkit_steps import Steps
 
 from nixbk.buildkit.session import Attachables
 

@@ -1,215 +1,22 @@
-"""Runs helper steps on real engines; every step is new to the engine's cache."""
+"""One bench for each engine of this run."""
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-import subprocess
-from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
+from helper_bench import Bench, address_of, engines
 
 from nixbk.buildkit.address import parse_address
 from nixbk.buildkit.client import connect
-from nixbk.buildkit.errors import BuildFailed
-from nixbk.buildkit.protocols import Exporter, Result
-from nixbk.buildkit.session import Attachables
-from nixbk.buildkit.uploads import Upload, Uploads
-from nixbk.helper import helper_binary
-from nixbk.llb.exec import Proxy, exec_
-from nixbk.llb.layers import diff
-from nixbk.llb.marshal import marshal
-from nixbk.llb.mounts import Mount
-from nixbk.llb.platforms import LINUX_AMD64
-from nixbk.llb.sources import http
-from nixbk.nix import nar
-from nixbk.nix.hashes import Hash, HashAlgorithm
-from nixbk.planner.base import base_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from nixbk.buildkit.client import Client
-    from nixbk.helper import HelperKind
-    from nixbk.llb.exec import Exec, Network
-    from nixbk.llb.vertex import Output
-
-ROOT: Final = Path(__file__).parents[3]
-SEED_PATH: Final = "/nix/store/00000000000000000000000000000001-seed"
+    from collections.abc import Iterator
 
 
-def _engines() -> list[str]:
-    return os.environ.get("NIXBK_TEST_ENGINES", "docker buildkitd").split()
-
-
-def _address(name: str) -> str:
-    command = [str(ROOT / "dev" / "engines"), "start", name, "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    variables = json.loads(done.stdout)[name]
-    if "BUILDKIT_HOST" in variables:
-        return str(variables["BUILDKIT_HOST"])
-    return "docker+" + str(variables["DOCKER_HOST"])
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a step ended.
-
-    Attributes:
-        result: the result file, or None when the step failed.
-        exit_code: of the helper.
-        log: what the step wrote.
-        files: type, mode, owner, time and target by path, of what the step added to its root.
-    """
-
-    result: dict[str, dict[str, object]] | None
-    exit_code: int
-    log: str
-    files: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def report(self) -> str:
-        """The helper's last words."""
-        return self.log[self.log.rfind("\nnixbk: ") + 1 :].rstrip("\n")
-
-
-class Bench:
-    """One engine, and what steps need there."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.uploads = Uploads()
-
-    def upload(self, data: bytes, filename: str, mode: int = 0o644) -> Output:
-        """A source of *data* as one file."""
-        digest = Hash(HashAlgorithm.SHA256, nar.hashlib.sha256(data).digest()).base16()
-        url = self.uploads.add(Upload(digest, len(data), lambda: BytesIO(data)))
-        return http(url, checksum=f"sha256:{digest}", filename=filename, mode=mode, name=filename)
-
-    def exec(  # noqa: PLR0913  # the parts of a step
-        self,
-        kind: str,
-        step: Mapping[str, object],
-        *,
-        mounts: Sequence[Mount] = (),
-        program: HelperKind = "build",
-        settings: str = "",
-        network: Network = "none",
-    ) -> Exec:
-        """The operation of a step."""
-        helper = self.upload(helper_binary(program, "amd64").path.read_bytes(), "helper", 0o755)
-        base = base_root()
-        document = json.dumps({"version": 1, "kind": kind, **step})
-        return exec_(
-            ["/.nixbk/helper", kind],
-            env=[f"NIXBK_STEP={document}", f"NONCE={secrets.token_hex(8)}"],
-            mounts=[
-                Mount("/", base, readonly=False, output=True),
-                Mount("/.nixbk/helper", helper, selector="helper"),
-                Mount("/.nixbk/result", readonly=False, output=True),
-                Mount("/build", readonly=False),
-                Mount("/tmp", readonly=False),
-                *([Mount("/etc", base, selector="etc")] if network == "none" else []),
-                *mounts,
-            ],
-            network=network,
-            hostname="localhost",
-            proxy=Proxy(no=settings) if settings else None,
-            platform=LINUX_AMD64,
-            name=f"{kind} step",
-        )
-
-    def seed(self) -> Mount:
-        """A static bash and busybox as an input, unpacked by the helper itself."""
-        found = ROOT / "examples" / "minipkgs" / "seed" / "bin"
-        shell = (found / "bash").resolve().read_bytes()
-        box = (found / "busybox").resolve().read_bytes()
-        applets = sorted(path.name for path in found.iterdir() if path.name != "bash")
-        events: list[nar.Event] = [nar.Directory(""), nar.Directory("bin")]
-        for name in sorted({*applets, "bash", "busybox"}, key=str.encode):
-            if name in {"bash", "busybox"}:
-                data = shell if name == "bash" else box
-                events += [nar.RegularFile(f"bin/{name}", len(data), True), nar.Data(data)]
-            else:
-                events.append(nar.Symlink(f"bin/{name}", "busybox"))
-        archive = b"".join(nar.write(events))
-        step = {"nars": [self.nar(SEED_PATH, archive)]}
-        unpacked = self.exec(
-            "unpack", step, program="unpack", mounts=[self.nar_mount(0, archive)]
-        )
-        path = SEED_PATH.removeprefix("/")
-        return Mount(SEED_PATH, unpacked.root, selector=path)
-
-    def nar(self, path: str, archive: bytes, **changes: object) -> dict[str, object]:
-        """What an unpack step says of an archive."""
-        digest, size_bytes = nar.nar_hash([archive])
-        fields = {"path": path, "narHash": digest.sri(), "narSize": size_bytes}
-        return {**fields, "compression": "none", "references": [], **changes}
-
-    def nar_mount(self, number: int, archive: bytes) -> Mount:
-        """Where an unpack step finds an archive."""
-        return Mount(f"/.nixbk/nar/{number}", self.upload(archive, "nar"), selector="nar")
-
-    def run(self, step: Exec, *, result: str = "result.json") -> Done:
-        """Run a step to its end."""
-        log: list[bytes] = []
-        names: list[str] = []
-
-        def on_status(status: object) -> None:
-            for line in status.logs:  # type: ignore[attr-defined]
-                if line.vertex == step.vertex.digest:
-                    log.append(line.msg)
-            names.append("")
-
-        with (
-            self._client.session(Attachables(uploads=self.uploads)) as session,
-            self._client.build(session, on_status=on_status) as build,
-        ):
-            try:
-                ref = build.solve(marshal(step.output("/.nixbk/result"))[0])
-            except BuildFailed as error:
-                code = error.failure.exit_code
-                text = b"".join(log).decode("utf-8", "surrogateescape")
-                return Done(None, -1 if code is None else code, text)
-            assert ref is not None
-            parsed = json.loads(build.read_file(ref, result).splitlines()[0])
-            added = build.solve(marshal(diff(base_root(), step.root, name="added"))[0])
-            files: dict[str, str] = {}
-            if added is not None:
-                self._list(build, added, "/", files)
-            build.finish(Result(None))
-        text = b"".join(log).decode("utf-8", "surrogateescape")
-        return Done(parsed["outputs"], 0, text, files)
-
-    def _list(self, build: object, ref: object, folder: str, files: dict[str, str]) -> None:
-        for entry in build.read_dir(ref, folder):  # type: ignore[attr-defined]
-            path = f"{folder.rstrip('/')}/{entry.path}"
-            is_dir = bool(entry.mode & 1 << 31)
-            kind = "d" if is_dir else "l" if entry.mode & 1 << 27 else "-"
-            mode = "" if kind == "l" else f" {entry.mode & 0o777:o}"
-            special = entry.mode & (1 << 23 | 1 << 22 | 1 << 20)
-            time = entry.mtime_ns / 1e9
-            text = f"{kind}{mode}{' special' if special else ''} {entry.uid}:{entry.gid} {time:g}"
-            files[path] = text + (f" -> {entry.target}" if entry.target else "")
-            if is_dir:
-                self._list(build, ref, path, files)
-
-    def export(self, output: Output | None, target: Path) -> None:
-        """Write a file system to a folder, as a tar archive."""
-        with (
-            target.open("wb") as file,
-            self._client.session(Attachables(uploads=self.uploads)) as session,
-            self._client.build(session, exporters=[Exporter("tar", output=file.write)]) as build,
-        ):
-            build.finish(Result(build.solve(marshal(output)[0])))
-
-
-@pytest.fixture(scope="session", params=_engines())
+@pytest.fixture(scope="session", params=engines())
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """One engine after the other."""
-    with connect(parse_address(_address(request.param), os.environ)) as client:
+    with connect(parse_address(address_of(request.param), os.environ)) as client:
         yield Bench(client)

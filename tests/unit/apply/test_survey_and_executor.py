@@ -5,31 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from benches import Bench, unwatched
 from locks import drv_path, make_lock, store_path
-from memory_buildkit import MemoryBuild, MemoryCache, result_of
+from memory_buildkit import result_of
 
 from nixbk.apply.executor import Executor
-from nixbk.apply.prober import CacheProber
-from nixbk.apply.solver import Solver
-from nixbk.buildkit.errors import BuildFailed
-from nixbk.llb.platforms import LINUX_AMD64
-from nixbk.planner.build_graph import BuildGraph, RealisationChangedError
-from nixbk.planner.compiler import Flavour, HelperFile, Workshop
-from nixbk.planner.images import wanted_paths
-from nixbk.planner.survey import Survey, learn, survey
+from nixbk.apply.failures import DerivationFailedError
+from nixbk.planner.build_graph import RealisationChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from nixbk.nix.store_path import StorePath
     from nixbk.schema.lock import Lock
-
-WORKSHOP = Workshop(
-    LINUX_AMD64,
-    HelperFile("http://buildkit-session/build", "0" * 64),
-    HelperFile("http://buildkit-session/unpack", "1" * 64),
-    "http://buildkit-session/{}".format,
-)
 
 # A compiler, a library that stays in the closure of the application, and a download.
 APPLICATION = {
@@ -41,51 +29,9 @@ APPLICATION = {
 REFERENCES = {str(store_path("app")): (store_path("lib"),)}
 
 
-class Known:
-    """Result files kept in a dictionary."""
-
-    def __init__(self) -> None:
-        self.results: dict[str, bytes] = {}
-
-    def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
-        """Those that are there."""
-        return {d: self.results[d] for d in digests if d in self.results}
-
-    def store(self, digest: str, result: bytes) -> None:
-        """Keep one."""
-        self.results[digest] = result
-
-    def forget(self, digest: str) -> None:
-        """Drop one."""
-        self.results.pop(digest, None)
-
-
-class Bench:
-    """A cache, what is known, and a lock."""
-
-    def __init__(self, lock: Lock, references: Any = None) -> None:
-        self.lock = lock
-        self.cache = MemoryCache()
-        self.known = Known()
-        self.run = result_of(REFERENCES if references is None else references)
-
-    def survey(self) -> tuple[BuildGraph, Solver, Survey]:
-        """What is missing now, asked anew."""
-        build = MemoryBuild(self.cache, self.run)
-        graph = BuildGraph(self.lock, WORKSHOP)
-        solver = Solver(build)
-        prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
-        order = graph.build_order(self.lock.roots)
-        learn(graph, order, self.known, prober)
-        wanted = [path for image in self.lock.images.values() for path in wanted_paths(image)]
-        return graph, solver, survey(graph, order, wanted, prober)
-
-    def apply(self, jobs: int = 2) -> list[str]:
-        """Build what is missing; the names of what ran."""
-        graph, solver, found = self.survey()
-        self.cache.ran.clear()
-        Executor(solver, graph, self.known, jobs, lambda *_: None).run(found.to_build)
-        return [name for name in self.cache.ran if name != "seed"]
+def bench_of(lock: Lock) -> Bench:
+    """A bench whose application refers to its library."""
+    return Bench(lock, REFERENCES)
 
 
 def names(paths: Iterable[StorePath]) -> list[str]:
@@ -95,7 +41,7 @@ def names(paths: Iterable[StorePath]) -> list[str]:
 
 def test_everything_then_nothing() -> None:
     """An empty cache needs all, each once; a full one nothing."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     planned = names(bench.survey()[2].to_build)
     assert sorted(planned) == ["app", "fetch-src", "gcc", "lib"]
     assert sorted(bench.apply()) == sorted(planned)
@@ -105,14 +51,14 @@ def test_everything_then_nothing() -> None:
 
 def test_surveys_build_nothing() -> None:
     """A survey runs no builder."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.survey()
     assert bench.cache.ran == []
 
 
 def test_forgotten_realisations_are_read_from_the_builder() -> None:
     """A client that knows nothing finds everything in the builder's cache."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.apply()
     bench.known.results.clear()
     assert bench.survey()[2].to_build == ()
@@ -120,7 +66,7 @@ def test_forgotten_realisations_are_read_from_the_builder() -> None:
 
 def test_only_what_is_gone_is_built() -> None:
     """What is pruned and still needed is built again, and nothing else."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.apply()
     bench.cache.prune("lib")
     assert names(bench.survey()[2].to_build) == ["lib"]
@@ -129,7 +75,7 @@ def test_only_what_is_gone_is_built() -> None:
 
 def test_what_no_image_needs_may_be_gone() -> None:
     """A build-time dependency that nothing refers to is not missed."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.apply()
     bench.cache.prune("gcc")
     assert bench.survey()[2].to_build == ()
@@ -137,7 +83,7 @@ def test_what_no_image_needs_may_be_gone() -> None:
 
 def test_a_gone_chain_is_followed_down() -> None:
     """What is needed to build again what is gone is built again, too."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.apply()
     bench.cache.prune("gcc")
     bench.cache.prune("lib")
@@ -146,7 +92,7 @@ def test_a_gone_chain_is_followed_down() -> None:
 
 def test_a_pruned_builder_needs_all_again() -> None:
     """What the client knows does not decide."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.apply()
     bench.cache.prune()
     assert sorted(names(bench.survey()[2].to_build)) == ["app", "fetch-src", "gcc", "lib"]
@@ -154,7 +100,7 @@ def test_a_pruned_builder_needs_all_again() -> None:
 
 def test_a_failure_keeps_what_was_built() -> None:
     """After a failed build only the rest is left."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     good = bench.run
 
     def fail_on_app(step: dict[str, Any]) -> bytes:
@@ -167,28 +113,31 @@ def test_a_failure_keeps_what_was_built() -> None:
         return result
 
     bench.run = fail_on_app
-    with pytest.raises(BuildFailed, match="app: builder failed with exit code 1"):
+    with pytest.raises(DerivationFailedError) as caught:
         bench.apply()
+    assert str(caught.value) == (
+        "app: builder failed with exit code 1\n"
+        "  wanted by: images.image.installables[0] (./default.nix#app)"
+    )
     bench.run = good
     assert names(bench.survey()[2].to_build) == ["app"]
 
 
 def test_another_result_than_known_is_noticed() -> None:
     """A rebuilt derivation with other references makes everything be planned again."""
-    bench = Bench(make_lock(APPLICATION))
+    bench = bench_of(make_lock(APPLICATION))
     bench.apply()
     bench.cache.prune()
     bench.run = result_of({str(store_path("lib")): (store_path("gcc"),)})
     with pytest.raises(RealisationChangedError) as caught:
-        for _ in range(2):
-            bench.apply()
+        bench.apply()
     assert caught.value.step in {drv_path("app"), drv_path("lib")}
 
 
 def test_the_longest_way_goes_first() -> None:
     """Of what may start, what most waits for starts first."""
     chain: dict[str, list[str]] = {"short": [], "c1": [], "c2": ["c1"], "c3": ["c2"]}
-    bench = Bench(make_lock({**chain, "top": ["short", "c3"]}), references={})
+    bench = Bench(make_lock({**chain, "top": ["short", "c3"]}), {})
     assert bench.apply(jobs=1) == ["c1", "c2", "c3", "short", "top"]
 
 
@@ -196,8 +145,8 @@ def test_two_thousand_derivations() -> None:
     """Two thousand derivations are built and no definition comes near the limit."""
     graph: dict[str, list[str]] = {f"d{i}": [f"d{i - 1}"] if i % 50 else [] for i in range(2000)}
     top = {"top": [f"d{i}" for i in range(49, 2000, 50)]}
-    bench = Bench(make_lock({**graph, **top}), references={})
+    bench = Bench(make_lock({**graph, **top}), {})
     build_graph, solver, found = bench.survey()
-    Executor(solver, build_graph, bench.known, 1, lambda *_: None).run(found.to_build)
+    Executor(solver, build_graph, bench.known, 1, unwatched).run(found.to_build)
     assert len(bench.cache.ran) == 2000 + 1 + 1
     assert solver.largest_definition_bytes < 12 * 1024 * 1024

@@ -71,8 +71,8 @@ def test_layers_are_stacked_where_they_cannot_be_merged() -> None:
     state = image_state([FRAGMENTS[x] for x in "abc"], layers, OLD_DOCKER, name="web")
     assert state is not None
     top, below = state.vertex, state.vertex.inputs[0].vertex
-    assert top.name == f"web: 2 store paths from {path('b').basename}"
-    assert below.name == f"web: {path('a').basename}"
+    assert top.name == "web: 2 store paths"
+    assert below.name == "web: a"
     assert [a.copy.dest for a in top.op.file.actions] == [str(path("b")), str(path("c")), "/"]
     assert {a.copy.timestamp for a in top.op.file.actions} == {1_000_000_000}
     assert below.op.file.actions[0].input == -1

@@ -25,7 +25,7 @@ class Steps:
 
     def __init__(self, busybox: bytes) -> None:
         self.uploads = Uploads()
-        self._busybox = busybox
+        self.busybox = busybox
 
     def upload(self, data: bytes, filename: str = "data", mode: int = 0o644) -> Output:
         """A source of *data* as one file."""
@@ -35,8 +35,8 @@ class Steps:
 
     def shell(self, script: str, *mounts: Mount, name: str = "") -> Output:
         """What *script* leaves in an empty root; BuildKit has never seen it before."""
-        root = file(None, [Mkdir("/tmp", 0o777), Mkdir("/out", 0o755)], name="root")  # noqa: S108
-        tools = self.upload(self._busybox, "busybox", 0o755)
+        root = file(None, [Mkdir("/tmp", 0o777), Mkdir("/out", 0o755)], name="root")
+        tools = self.upload(self.busybox, "busybox", 0o755)
         return exec_(
             ["/bin/busybox", "sh", "-c", script],
             env=[f"NONCE={secrets.token_hex(8)}", "PATH=/bin"],

@@ -1,0 +1,70 @@
+"""What is being built, at the foot of a terminal; elsewhere just lines. Effect: prints."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nixbk.apply.progress import Progress, Running
+
+    Say = Callable[[str], None]
+
+REFRESHES_PER_S: Final = 4
+SHOWN: Final = 8
+NAME_WIDTH: Final = 28
+
+
+@contextmanager
+def lines(*, err: bool, logs: bool) -> Iterator[tuple[Say, Progress]]:
+    """A function that prints a line, and progress told through it.
+
+    Args:
+        err: whether to print on standard error.
+        logs: whether every line of every builder is printed.
+    """
+    from nixbk.apply.progress import Progress
+
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty():
+
+        def say(line: str) -> None:
+            typer.echo(line, err=err)
+
+        yield say, Progress(say, logs=logs)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=err, highlight=False, markup=False, soft_wrap=True)
+    progress = Progress(console.print, logs=logs, starts=False)
+    with Live(
+        console=console,
+        get_renderable=lambda: running_lines(progress.running(), console.width),
+        refresh_per_second=REFRESHES_PER_S,
+        transient=True,
+    ):
+        yield console.print, progress
+
+
+def running_lines(running: tuple[Running, ...], width: int) -> str:
+    """One line for each build that runs, no longer than the terminal is wide.
+
+    Args:
+        running: what is being built.
+        width: columns of the terminal.
+    """
+    found = []
+    for build in running[:SHOWN]:
+        name = build.name[:NAME_WIDTH]
+        text = f"  {build.elapsed_s:5.0f} s  {name:{NAME_WIDTH}}  {build.line.strip()}"
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        found.append(printable[: max(width - 1, 1)])
+    if len(running) > SHOWN:
+        found.append(f"           and {len(running) - SHOWN} more")
+    return "\n".join(found)

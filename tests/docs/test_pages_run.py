@@ -1,0 +1,119 @@
+"""Every command of README and docs does, on a real engine, what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+from doc_pages import commands, complaint, page_before, results, script
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DOCS: Final = ROOT / "docs"
+TIMEOUT_S: Final = 600
+REGISTRY: Final = "localhost:5000"
+"""The registry that pages name; another takes its place."""
+
+PAGES: Final = [
+    page
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+    if commands(page.read_text())
+]
+
+
+@cache
+def engines() -> dict[str, str]:
+    """Docker, Nix, a registry and the programs of the pages, with the variables that tell of them."""
+    command = [ROOT / "dev" / "engines", "start", "docker", "nix", "tools", "mirror", "registry"]
+    done = subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE)
+    found: dict[str, dict[str, str]] = json.loads(done.stdout)
+    return {key: value for variables in found.values() for key, value in variables.items()}
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the shell of a page finds: nothing of the user's settings, and an empty cache."""
+    folder = tmp_path_factory.mktemp("environment")
+    seed = ROOT / "examples" / "minipkgs" / "seed" / "bin" / "busybox"
+    variables = engines()
+    (folder / "bin").mkdir()
+    busybox = folder / "bin" / "busybox"
+    shutil.copy(seed, busybox)
+    with busybox.open("ab") as file:
+        file.write(secrets.token_bytes(16))  # so that no builder has seen what is made of it
+    folders = [folder / "bin", Path(sys.executable).parent, variables["NIXBK_DEV_BIN"]]
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("NIXBK_", "BUILDKIT_"))}
+    return {
+        **own,
+        "DOCKER_HOST": variables["DOCKER_HOST"],
+        "PATH": os.pathsep.join([*map(str, folders), os.environ["PATH"]]),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "COLUMNS": "80",
+        "GIT_AUTHOR_NAME": "Reader",
+        "GIT_AUTHOR_EMAIL": "reader@example.org",
+        "GIT_COMMITTER_NAME": "Reader",
+        "GIT_COMMITTER_EMAIL": "reader@example.org",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+class Runner:
+    """Runs pages, and knows the folders that they left."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._left: dict[Path, Path] = {}
+
+    def run(self, page: Path, folder: Path) -> list[str]:
+        """Run *page* in *folder*, and say what is wrong with it."""
+        text = page.read_text().replace(REGISTRY, engines()["NIXBK_TEST_REGISTRY"])
+        before = page_before(text)
+        if before is not None:
+            shutil.copytree(self.left_by((page.parent / before).resolve()), folder, symlinks=True)
+        else:
+            folder.mkdir()
+        found = commands(text)
+        done = subprocess.run(
+            ["bash", "-c", script(found)],
+            cwd=folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        ended = results(done.stdout.decode(errors="replace"))
+        assert len(ended) == len(found), done.stdout.decode(errors="replace")
+        rows = zip(found, (*found[1:], None), ended, strict=True)
+        complaints = [complaint(now, after, *end) for now, after, end in rows]
+        return [text for text in complaints if text]
+
+    def left_by(self, page: Path) -> Path:
+        """The folder as *page* leaves it."""
+        if page not in self._left:
+            folder = self._folder / page.stem
+            assert self.run(page, folder) == []
+            self._left[page] = folder
+        return self._left[page]
+
+
+@pytest.fixture(scope="session")
+def runner(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Runner:
+    """One for all pages."""
+    return Runner(tmp_path_factory.mktemp("pages"), environment)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_true(page: Path, runner: Runner, tmp_path: Path) -> None:
+    """What its blocks say is printed is printed, and what they do succeeds."""
+    assert runner.run(page, tmp_path / "here") == []

@@ -1,0 +1,110 @@
+"""The helper programs as files: their agreed bytes, and those for arm64 under emulation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, get_args
+
+import pytest
+from helper_bench import ROOT
+
+from nixbk.helper import HelperKind, helper_binary
+from nixbk.nix import nar
+from nixbk.nix.hashes import Hash, HashAlgorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATH: Final = f"/nix/store/{'a' * 32}-a"
+
+
+@pytest.fixture(scope="module")
+def qemu() -> Path:
+    """A static emulator of arm64."""
+    command = [str(ROOT / "dev" / "engines"), "start", "qemu", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Path(json.loads(done.stdout)["qemu"]["QEMU_AARCH64"])
+
+
+def run_arm64(qemu: Path, root: Path, kind: str, step: Mapping[str, object]) -> dict[str, object]:
+    """Run a step by the arm64 program in *root*, and return its result."""
+    program: HelperKind = "build" if kind == "fetch" else "unpack"
+    (root / ".nixbk" / "result").mkdir(parents=True)
+    shutil.copy(helper_binary(program, "arm64").path, root / ".nixbk" / "helper")
+    shutil.copy(qemu, root / "qemu")
+    done = subprocess.run(
+        ["/qemu", "/.nixbk/helper", kind],
+        preexec_fn=lambda: os.chroot(root),
+        cwd="/",
+        env={"NIXBK_STEP": json.dumps({"version": 1, "kind": kind, **step})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    result: dict[str, object] = json.loads((root / ".nixbk/result/result.json").read_text())
+    return result
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="chroot is for root")
+def test_arm64_unpacks(qemu: Path, tmp_path: Path) -> None:
+    """The program for arm64 unpacks and verifies."""
+    data = os.urandom(1_000_000)
+    archive = b"".join(
+        nar.write([nar.Directory(""), nar.RegularFile("x", len(data)), nar.Data(data)])
+    )
+    digest, size_bytes = nar.nar_hash([archive])
+    (tmp_path / ".nixbk" / "nar").mkdir(parents=True)
+    (tmp_path / ".nixbk" / "nar" / "0").write_bytes(archive)
+    described = {"path": PATH, "narHash": digest.sri(), "narSize": size_bytes, "references": []}
+    result = run_arm64(qemu, tmp_path, "unpack", {"nars": [described]})
+    output = {**described, "type": "directory"}
+    assert result == {"version": 1, "outputs": {PATH.removeprefix("/nix/store/"): output}}
+    assert (tmp_path / PATH[1:] / "x").read_bytes() == data
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="chroot is for root")
+def test_arm64_hashes(qemu: Path, tmp_path: Path) -> None:
+    """The program for arm64 hashes and scans what was fetched."""
+    data = os.urandom(1_000_000)
+    (tmp_path / ".nixbk" / "fetched").mkdir(parents=True)
+    (tmp_path / ".nixbk" / "fetched" / "download").write_bytes(data)
+    flat = Hash(HashAlgorithm.SHA1, hashlib.sha1(data, usedforsecurity=False).digest()).sri()
+    step = {"outputs": {"out": PATH}, "fixed": {"method": "flat", "hash": flat}}
+    digest, size_bytes = nar.nar_hash([nar.file_nar(data)])
+    output = {
+        "path": PATH,
+        "narHash": digest.sri(),
+        "narSize": size_bytes,
+        "references": [],
+        "type": "regular",
+    }
+    assert run_arm64(qemu, tmp_path, "fetch", step) == {"version": 1, "outputs": {"out": output}}
+
+
+@pytest.mark.slow
+def test_bytes_are_the_agreed_ones() -> None:
+    """A build elsewhere, with empty caches, yields the bytes of helper/SHA256SUMS."""
+    command = [sys.executable, str(ROOT / "hatch_build.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_programs_are_the_agreed_ones() -> None:
+    """What the package carries hashes to what it says."""
+    sums = (ROOT / "helper" / "SHA256SUMS").read_text()
+    found = ""
+    for architecture in ("amd64", "arm64"):
+        for kind in get_args(HelperKind):
+            program = helper_binary(kind, architecture)
+            digest = hashlib.sha256(program.path.read_bytes()).hexdigest()
+            assert program.sha256_hex == digest
+            assert program.size_bytes == program.path.stat().st_size
+            found += f"{digest}  linux-{architecture}/{kind}\n"
+    assert found == sums

@@ -1,0 +1,84 @@
+"""A builder in memory, what is known of its steps, and a lock: surveys and builds without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memory_buildkit import MemoryBuild, MemoryCache, result_of
+
+from nixbk.apply.executor import Executor
+from nixbk.apply.prober import CacheProber
+from nixbk.apply.solver import Solver
+from nixbk.llb.platforms import LINUX_AMD64
+from nixbk.planner.build_graph import BuildGraph
+from nixbk.planner.compiler import Flavour, HelperFile, Workshop
+from nixbk.planner.images import wanted_paths
+from nixbk.planner.survey import Survey, learn, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nixbk.nix.store_path import StorePath
+    from nixbk.schema.lock import Lock
+
+WORKSHOP = Workshop(
+    LINUX_AMD64,
+    HelperFile("http://buildkit-session/build", "0" * 64),
+    HelperFile("http://buildkit-session/unpack", "1" * 64),
+    "http://buildkit-session/{}".format,
+)
+
+
+class Known:
+    """Result files kept in a dictionary."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, bytes] = {}
+
+    def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Those that are there."""
+        return {d: self.results[d] for d in digests if d in self.results}
+
+    def store(self, digest: str, result: bytes) -> None:
+        """Keep one."""
+        self.results[digest] = result
+
+    def forget(self, digest: str) -> None:
+        """Drop one."""
+        self.results.pop(digest, None)
+
+
+class Bench:
+    """A cache, what is known, and a lock.
+
+    Attributes:
+        run: what stands for the builders.
+    """
+
+    def __init__(self, lock: Lock, references: Mapping[str, tuple[StorePath, ...]]) -> None:
+        self.lock = lock
+        self.cache = MemoryCache()
+        self.known = Known()
+        self.run: Any = result_of(references)
+
+    def survey(self, image: str | None = None) -> tuple[BuildGraph, Solver, Survey]:
+        """What is missing now for one image or all, asked anew."""
+        graph = BuildGraph(self.lock, WORKSHOP)
+        solver = Solver(MemoryBuild(self.cache, self.run))
+        prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
+        images = [self.lock.images[image]] if image else list(self.lock.images.values())
+        order = graph.build_order([i.drv_path for locked in images for i in locked.installables])
+        learn(graph, order, self.known, prober)
+        wanted = [path for locked in images for path in wanted_paths(locked)]
+        return graph, solver, survey(graph, order, wanted, prober)
+
+    def apply(self, jobs: int = 2) -> list[str]:
+        """Build what is missing; the names of what ran."""
+        graph, solver, found = self.survey()
+        self.cache.ran.clear()
+        Executor(solver, graph, self.known, jobs, unwatched).run(found.to_build)
+        return [name for name in self.cache.ran if name != "seed"]
+
+
+def unwatched(digest: str, step: StorePath, *, download: bool) -> None:
+    """Nobody looks on."""
