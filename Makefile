@@ -38,4 +38,4 @@ test-all: check ## the same and the slow ones, on every engine
 
 .PHONY: bench
 bench: setup ## performance, as ratios measured side by side
-	@dev/bench
+	@.venv/bin/python -m benchmarks.run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import subprocess
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ DEV: Final = f"/nix/store/{'b' * 32}-x-dev"
 
 def engines() -> list[str]:
     """The engines of this run: NIXBK_TEST_ENGINES, else one Docker and buildkitd."""
-    return os.environ.get("NIXBK_TEST_ENGINES", "docker buildkitd").split()
+    return re.split(r"[\s,]+", os.environ.get("NIXBK_TEST_ENGINES") or "docker,buildkitd")
 
 
 def address_of(name: str) -> str:
@@ -171,19 +172,23 @@ class Bench:
         script: str,
         *,
         settings: str = "",
+        network: Network = "none",
         outputs: Mapping[str, str] = {"out": OUT},
         env: Mapping[str, str] = {},
         **changes: object,
     ) -> Done:
         """Build *script*, which the seed's bash runs with `-eu`."""
-        step = {
+        step: dict[str, object] = {
             "outputs": outputs,
             "builder": f"{SEED}/bin/bash",
             "args": ["-euc", script],
             "env": {"PATH": f"{SEED}/bin", **outputs, **env},
             **changes,
         }
-        return self.run(self.exec("build", step, mounts=[self.seed()], settings=settings))
+        if network != "none":
+            step["network"] = True
+        mounts = [self.seed()]
+        return self.run(self.exec("build", step, mounts=mounts, settings=settings, network=network))
 
     def run(self, step: Exec, *, result: str = "result.json") -> Done:
         """Run a step to its end."""

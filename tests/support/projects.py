@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,6 +92,7 @@ class Project:
         engines: what it is built on.
         salt: makes its derivations new.
         variables: further ones of the environment.
+        launcher: a command that runs commands.
     """
 
     folder: Path
@@ -99,6 +100,7 @@ class Project:
     engines: Engines
     salt: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    launcher: Sequence[str] = ()
 
     # Files
 
@@ -138,10 +140,6 @@ class Project:
                 lines.append(f'[[images.{key}.outputs]]\ntype = "oci"\npath = "{path}"')
         (self.folder / "nixbk.toml").write_text("\n".join(lines) + "\n")
 
-    def moved(self, folder: Path, home: Path) -> Project:
-        """The same project in another place, with a cache of its own."""
-        return replace(self, folder=folder, home=home)
-
     # Commands
 
     @property
@@ -160,7 +158,7 @@ class Project:
         """Start nixbk and leave it running."""
         (self.home / "tmp").mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [*NIXBK, *arguments],
+            [*self.launcher, *NIXBK, *arguments],
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,
@@ -191,6 +189,14 @@ class Project:
     def apply(self, *arguments: str) -> Applied:
         """Apply the lock."""
         return applied(self.run("apply", "--json", *arguments))
+
+    def remove_image(self, key: str) -> None:
+        """Take an image away that was delivered."""
+        if self.engines.is_docker:
+            removed = self.engines.docker("rmi", "--force", self.image(key))
+            assert removed.code == 0, removed
+        else:
+            self.archive(key).unlink()
 
     def printed(self, key: str) -> str:
         """What a container of the image *key* prints."""

@@ -46,13 +46,21 @@ func build(c run.Context) error {
 		return os.NewSyscallError("chmod", err)
 	}
 	sandbox.LimitCores()
-	if err := sandbox.Run(builder(c)); err != nil {
+	apart, err := sandbox.Run(builder(c))
+	if err != nil {
 		return err
 	}
 	if err := sandbox.Restore(); err != nil {
 		return err
 	}
-	return finish(c.Step, in, tree.NewRegistrar(sandbox.UID))
+	registrar := tree.NewRegistrar(sandbox.UID)
+	if c.Step.Network && !apart {
+		if err := outputs.Detach(c.Step, in, registrar); err != nil {
+			return err
+		}
+		registrar = tree.NewTrustingRegistrar()
+	}
+	return finish(c.Step, in, registrar)
 }
 
 // builder is the program with its environment: the step's, the number of

@@ -6,7 +6,6 @@ package outputs
 import (
 	"crypto/sha256"
 	"fmt"
-	"hash"
 	"io"
 	"maps"
 	"slices"
@@ -78,6 +77,28 @@ func Register(s *step.Step, in *store.Store, registrar *tree.Registrar) (map[str
 	return outputs, nil
 }
 
+// Detach puts copies in the place of the outputs, which nobody can have open.
+func Detach(s *step.Step, in *store.Store, registrar *tree.Registrar) error {
+	for _, name := range slices.Sorted(maps.Keys(s.Outputs)) {
+		path := string(s.Outputs[name])
+		base, err := step.BaseName(path)
+		if err != nil {
+			return err
+		}
+		// The original is made canonical first, with all that is refused then.
+		unheard := stream.NewFan()
+		_, err = registrar.Register(in.Fd(), base, path, string(name), unheard)
+		unheard.Close()
+		if err != nil {
+			return err
+		}
+		if err := tree.Replace(in.Fd(), base); err != nil {
+			return fmt.Errorf("copying '%s': %w", path, err)
+		}
+	}
+	return nil
+}
+
 type registration struct {
 	in         *store.Store
 	registrar  *tree.Registrar
@@ -98,7 +119,7 @@ func (r registration) register(name, path string) (step.Output, error) {
 		consumers = append(consumers, scanner)
 	}
 	if r.fixed != nil {
-		consumers = append(consumers, r.fixed.consumers()...)
+		consumers = append(consumers, r.fixed.consumer)
 	}
 	sink := stream.NewFan(consumers...)
 	node, err := r.registrar.Register(r.in.Fd(), base, path, name, sink)
@@ -128,7 +149,8 @@ func (r registration) register(name, path string) (step.Output, error) {
 type fixedOutput struct {
 	flat     bool
 	expected hashes.Hash
-	got      hash.Hash
+	consumer io.Writer
+	sum      func() ([]byte, error)
 }
 
 func newFixed(fixed *step.Fixed) (*fixedOutput, error) {
@@ -136,22 +158,32 @@ func newFixed(fixed *step.Fixed) (*fixedOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	f := &fixedOutput{expected: expected}
+	if fixed.Method == "git" {
+		git := nar.NewGit(expected.New)
+		f.consumer, f.sum = git, git.Sum
+		return f, nil
+	}
+	got := expected.New()
+	f.sum = func() ([]byte, error) { return got.Sum(nil), nil }
 	switch fixed.Method {
-	case "flat", "nar":
-		return &fixedOutput{fixed.Method == "flat", expected, expected.New()}, nil
+	case "nar":
+		f.consumer = got
+	case "flat", "text":
+		f.flat = true
+		f.consumer = nar.NewFlat(got)
+	default:
+		return nil, fmt.Errorf("unknown method %q of a fixed output", fixed.Method)
 	}
-	return nil, fmt.Errorf("unknown method %q of a fixed output", fixed.Method)
-}
-
-func (f *fixedOutput) consumers() []io.Writer {
-	if f.flat {
-		return []io.Writer{nar.NewFlat(f.got)}
-	}
-	return []io.Writer{f.got}
+	return f, nil
 }
 
 func (f *fixedOutput) check(output step.Output) error {
-	got := hashes.Hash{Algorithm: f.expected.Algorithm, Digest: f.got.Sum(nil)}
+	digest, err := f.sum()
+	if err != nil {
+		return err
+	}
+	got := hashes.Hash{Algorithm: f.expected.Algorithm, Digest: digest}
 	if !got.Equal(f.expected) {
 		return step.Fail(step.HashMismatch,
 			"hash mismatch in fixed-output derivation:\n  specified: %s\n     got:    %s", f.expected, got)

@@ -97,27 +97,29 @@ func Restore() error {
 	return errors.Join(unix.Chown("/", 0, 0), unix.Chmod("/", 0o755))
 }
 
-// Run runs the builder to its end, and then ends all it left running.
-func Run(b Builder) error {
+// Run runs the builder to its end, and then ends all it left running. It
+// returns whether nobody outside can hold files of the build open: a builder
+// on a shared network may hand them out through an abstract socket.
+func Run(b Builder) (apart bool, err error) {
 	terminal, err := openTerminal()
 	if err != nil {
-		return err
+		return false, err
 	}
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if os.Getpid() != 1 {
 		// Orphans come to us all the same.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return os.NewSyscallError("prctl", err)
+			return false, os.NewSyscallError("prctl", err)
 		}
 	}
-	pid, err := b.start(int(null.Fd()), terminal.builder)
+	pid, apart, err := b.start(int(null.Fd()), terminal.builder)
 	_ = null.Close()
 	_ = unix.Close(terminal.builder)
 	if err != nil {
-		return err
+		return false, err
 	}
 	watch := newWatch(b, pid)
 	go watch.copy(terminal.own)
@@ -125,17 +127,17 @@ func Run(b Builder) error {
 	status, err := wait(pid)
 	watch.exited()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := killAll(); err != nil {
-		return err
+		return false, err
 	}
 	<-watch.copied
 	watch.finish()
 	if message := watch.expired(); message != "" {
-		return step.Fail(step.TimedOut, "%s", message)
+		return false, step.Fail(step.TimedOut, "%s", message)
 	}
-	return failure(status)
+	return apart, failure(status)
 }
 
 // failure is how a builder's end is told.
@@ -185,16 +187,18 @@ func diskFull() bool {
 
 // start runs the program on a thread that has given up what the builder may
 // not have; the thread is never used again.
-func (b Builder) start(stdin, output int) (int, error) {
+func (b Builder) start(stdin, output int) (pid int, apart bool, err error) {
 	type result struct {
-		pid int
-		err error
+		pid   int
+		apart bool
+		err   error
 	}
 	done := make(chan result)
 	go func() {
 		runtime.LockOSThread() // and no unlock: the thread ends with this function
-		if err := confine(b.System); err != nil {
-			done <- result{0, err}
+		apart, err := confine(b.System)
+		if err != nil {
+			done <- result{0, false, err}
 			return
 		}
 		argv := append([]string{filepath.Base(b.Program)}, b.Args...)
@@ -216,10 +220,10 @@ func (b Builder) start(stdin, output int) (int, error) {
 		if err != nil {
 			err = step.Fail(step.BuilderFailed, "executing '%s': %s", b.Program, sentence(err))
 		}
-		done <- result{pid, err}
+		done <- result{pid, apart, err}
 	}()
 	r := <-done
-	return r.pid, r.err
+	return r.pid, r.apart, r.err
 }
 
 // sentence is an error as strerror has it: with a capital.
@@ -240,8 +244,9 @@ const (
 	personalityUnchanged = 0xffffffff
 )
 
-// confine takes from the calling thread what a builder may not have.
-func confine(system string) error {
+// confine takes from the calling thread what a builder may not have, and
+// returns whether it keeps builds that share a network apart.
+func confine(system string) (bool, error) {
 	for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {
 		// Best effort: after the change of user and with no new privileges
 		// the bounding set is only what a look into /proc shows.
@@ -249,19 +254,18 @@ func confine(system string) error {
 	}
 	dropInheritable()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
+		return false, os.NewSyscallError("prctl", err)
 	}
 	if system == "i686-linux" || system == "armv7l-linux" || system == "armv6l-linux" || system == "armv5tel-linux" {
 		if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, personalityLinux32, 0, 0); errno != 0 {
-			return os.NewSyscallError("personality", errno)
+			return false, os.NewSyscallError("personality", errno)
 		}
 	}
 	// Docker's system call filter refuses this one: then addresses stay random.
 	if current, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, personalityUnchanged, 0, 0); errno == 0 {
 		_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, current|personalityNoRandom, 0, 0)
 	}
-	scopeSockets()
-	return setFilter()
+	return scopeSockets(), setFilter()
 }
 
 // dropInheritable empties the inheritable and ambient sets, which survive a

@@ -83,6 +83,11 @@ func (f *Fan) flush() {
 		return
 	}
 	f.current = nil
+	if len(f.queues) == 0 {
+		b.data = b.data[:0]
+		f.free <- b
+		return
+	}
 	b.users.Store(int32(len(f.queues)))
 	for _, queue := range f.queues {
 		queue <- b

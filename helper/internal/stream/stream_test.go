@@ -31,3 +31,13 @@ func TestFan(t *testing.T) {
 		}
 	}
 }
+
+// TestNobody takes bytes that nobody wants.
+func TestNobody(t *testing.T) {
+	fan := NewFan()
+	_, _ = fan.Write(make([]byte, 2*blocksInFlight*BlockSize))
+	fan.Close()
+	if fan.Size() != 2*blocksInFlight*BlockSize {
+		t.Errorf("%d bytes were counted", fan.Size())
+	}
+}

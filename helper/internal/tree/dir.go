@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -112,31 +113,75 @@ func readLink(at int, name string) (string, error) {
 	}
 }
 
-// Remove deletes the entry and all below it.
+// Remove deletes the entry and all below it, however deep: folders are moved
+// up beside the entry before they are emptied, so that one descriptor at a
+// time is enough.
 func Remove(at int, name string) error {
-	err := unix.Unlinkat(at, name, 0)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
+	pending := []string{name}
+	for number := 0; len(pending) > 0; {
+		next := pending[len(pending)-1]
+		emptied, err := removeOne(at, next)
+		if err != nil {
+			return err
+		}
+		if emptied == nil {
+			pending = pending[:len(pending)-1]
+			continue
+		}
+		for _, inner := range emptied.folders {
+			number++
+			moved := fmt.Sprintf(".nixbk-removed-%d", number)
+			if err := unix.Renameat(emptied.fd, inner, at, moved); err != nil {
+				_ = unix.Close(emptied.fd)
+				return &os.PathError{Op: "rename", Path: inner, Err: err}
+			}
+			pending = append(pending, moved)
+		}
+		_ = unix.Close(emptied.fd)
 	}
-	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
-		return &os.PathError{Op: "unlink", Path: name, Err: err}
+	return nil
+}
+
+// leftover is an open folder that holds nothing but folders which are not empty.
+type leftover struct {
+	fd      int
+	folders []string
+}
+
+// removeOne deletes the entry, or of a folder all but what is returned.
+func removeOne(at int, name string) (*leftover, error) {
+	err := unlink(at, name)
+	if err == nil || !errors.Is(err, unix.ENOTEMPTY) {
+		return nil, err
 	}
 	fd, err := OpenDir(at, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer unix.Close(fd)
+	left := &leftover{fd: fd}
 	entries, err := List(fd)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if err := Remove(fd, entry.Name); err != nil {
-			return err
+	for i := 0; err == nil && i < len(entries); i++ {
+		err = unlink(fd, entries[i].Name)
+		if errors.Is(err, unix.ENOTEMPTY) {
+			left.folders = append(left.folders, entries[i].Name)
+			err = nil
 		}
 	}
-	if err := unix.Unlinkat(at, name, unix.AT_REMOVEDIR); err != nil {
-		return &os.PathError{Op: "rmdir", Path: name, Err: err}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return left, nil
+}
+
+// unlink deletes anything but a folder with something in it.
+func unlink(at int, name string) error {
+	err := unix.Unlinkat(at, name, 0)
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
+		err = unix.Unlinkat(at, name, unix.AT_REMOVEDIR)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "remove", Path: name, Err: err}
 	}
 	return nil
 }

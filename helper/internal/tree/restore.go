@@ -77,6 +77,21 @@ func CopyTree(at int, name string, from int, source string) error {
 	return c.copy(at, name, from, source)
 }
 
+// Replace puts a copy of an object in the object's place.
+func Replace(at int, name string) error {
+	const fresh = ".nixbk-copy"
+	if err := Remove(at, fresh); err != nil {
+		return err
+	}
+	if err := CopyTree(at, fresh, at, name); err != nil {
+		return err
+	}
+	if err := Remove(at, name); err != nil {
+		return err
+	}
+	return unix.Renameat(at, fresh, at, name)
+}
+
 type place struct {
 	dir  int
 	name string

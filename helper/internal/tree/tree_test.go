@@ -116,6 +116,15 @@ func TestRegister(t *testing.T) {
 	if !bytes.Equal(archive, copied) {
 		t.Error("the archive of the copied tree is another one")
 	}
+	old, err := os.Stat(filepath.Join(top, "copy", "file"))
+	must(t, err, Replace(open(t, top), "copy"))
+	replaced, _, err := register(t, NewTrustingRegistrar(), top, "copy")
+	must(t, err)
+	fresh, err := os.Stat(filepath.Join(top, "copy", "file"))
+	must(t, err)
+	if !bytes.Equal(archive, replaced) || os.SameFile(old, fresh) {
+		t.Error("an object was not replaced by a copy of the same archive")
+	}
 	var a, b unix.Stat_t
 	must(t, unix.Lstat(filepath.Join(top, "copy/tool"), &a), unix.Lstat(filepath.Join(top, "copy/closed/tool"), &b))
 	if a.Ino != b.Ino {
@@ -223,6 +232,35 @@ func TestRemove(t *testing.T) {
 	must(t, err)
 	if len(entries) != 1 || entries[0].Name != "stays" {
 		t.Errorf("expected only 'stays', got %v", entries)
+	}
+}
+
+// TestRemoveDeep deletes what is nested deeper than there are descriptors.
+func TestRemoveDeep(t *testing.T) {
+	top := t.TempDir()
+	const depth = 300
+	at, err := OpenDir(unix.AT_FDCWD, top)
+	must(t, err)
+	for range depth {
+		must(t, unix.Mkdirat(at, "d", 0o755), unix.Mkdirat(at, "e", 0o755))
+		next, err := OpenDir(at, "d")
+		must(t, err)
+		_ = unix.Close(at)
+		at = next
+	}
+	_ = unix.Close(at)
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	few := limit
+	few.Cur = 64
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	err = errors.Join(Remove(open(t, top), "d"), Remove(open(t, top), "e"))
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	must(t, err)
+	entries, err := List(open(t, top))
+	must(t, err)
+	if len(entries) != 0 {
+		t.Errorf("%d entries are left", len(entries))
 	}
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +13,6 @@ from nixbk.buildkit.rpc import grpc
 from nixbk.buildkit.tls import NO_TLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nixbk.buildkit.dial import Connection
 
 MESSAGE_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -31,6 +28,7 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.default_authority", "localhost"),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # a bridge cannot be connected to again
     ("grpc.initial_reconnect_backoff_ms", 100),
 )
 
@@ -57,7 +55,7 @@ class BuilderChannel:
                 )
             path = os.path.abspath(address.path)  # noqa: PTH100  a symlink must stay one
         else:
-            self._bridge = Bridge(_dialler(address))
+            self._bridge = Bridge(_dial(address))
             path = str(self._bridge.path)
         self.grpc = grpc.insecure_channel(f"unix:{path}", options=OPTIONS)
 
@@ -73,10 +71,10 @@ class BuilderChannel:
             self._bridge.close()
 
 
-def _dialler(address: BuilderAddress) -> Callable[[], Connection]:
+def _dial(address: BuilderAddress) -> Connection:
     if address.docker is not None:
-        return functools.partial(dial_docker_buildkit, address.docker)
-    return functools.partial(dial_command, container_command(address))
+        return dial_docker_buildkit(address.docker)
+    return dial_command(container_command(address))
 
 
 def _tcp_channel(address: BuilderAddress) -> grpc.Channel:

@@ -1,7 +1,7 @@
 """Bytes carried between two sockets, and a private unix socket in front of a dialled stream.
 
 grpcio can dial a path and not a connected socket, so it dials a unix socket that only this user
-may open, and every connection made to it is joined to a freshly dialled one. Starts threads.
+may open, and the connection made to it is joined to the dialled one. Starts threads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nixbk.buildkit.dial import Connection
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -105,70 +103,46 @@ def private_folder() -> Path:
 
 
 class Bridge:
-    """A private unix socket whose every connection is joined to one that *dial* opens."""
+    """A private unix socket that leads to *connection*, for the first who connects to it.
 
-    def __init__(self, dial: Callable[[], Connection]) -> None:
-        self._dial = dial
-        # dialled at once, so that a builder that does not answer is told of here
-        self._first: Connection | None = dial()
-        self._lock = threading.Lock()
-        self._open: set[Connection] = {self._first}
+    The socket is gone from the disk then, so that nothing is left behind however this process
+    ends. A connection that broke is not made again: the builds it carried are over.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._closed = False
         self._complaint = ""
         self._folder = private_folder()
         self.path = self._folder / "s"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
-        self._listener.listen(8)
-        threading.Thread(target=self._accept, name="nixbk-bridge", daemon=True).start()
+        self._listener.listen(1)
+        threading.Thread(target=self._serve, name="nixbk-bridge", daemon=True).start()
 
     @property
     def complaint(self) -> str:
-        """What the program behind a connection that ended said last, or an empty text."""
+        """What the program behind a connection that broke said last, or an empty text."""
         return self._complaint
 
     def close(self) -> None:
-        """End every connection."""
-        with self._lock:
-            self._closed = True
-            connections = list(self._open)
-            self._open.clear()
+        """End the connection."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in connections:
-            connection.close()
+        self._connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(
-                target=self._join, args=(sock,), name="nixbk-pump", daemon=True
-            ).start()
-
-    def _join(self, sock: socket.socket) -> None:
+    def _serve(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
         with sock:
-            with self._lock:
-                connection, self._first = self._first, None
-            if connection is None:
-                try:
-                    connection = self._dial()
-                except Exception:  # noqa: BLE001  the caller sees its connection close
-                    return
-                with self._lock:
-                    if self._closed:
-                        connection.close()
-                        return
-                    self._open.add(connection)
-            pump(sock, connection.sock)
+            pump(sock, self._connection.sock)
             if not self._closed:
-                self._complaint = connection.complaint()
-            with self._lock:
-                if connection not in self._open:
-                    return
-                self._open.discard(connection)
-            connection.close()
+                # told before the other side sees the end and asks for it
+                self._complaint = self._connection.complaint()

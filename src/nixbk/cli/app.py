@@ -35,7 +35,16 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="nixbk",
-    help="Container images from Nix, built by BuildKit.",
+    help=(
+        "Container images from Nix, built by BuildKit.\n\n"
+        "Write a manifest, nixbk.toml; pin it with 'nixbk lock'; see with 'nixbk plan' what is "
+        "missing; and have it with 'nixbk apply'."
+    ),
+    epilog=(
+        "Exit codes: 0 done; 1 an error; 2 wrong usage, or changes for 'plan --detailed-exitcode'; "
+        "100 a derivation failed to build; 101 a build took too long; 102 a fixed output has "
+        "another hash than its derivation says; 130 interrupted."
+    ),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -98,14 +107,12 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 1
     except Exception as error:
-        if not hasattr(error, "format_message"):
+        # typer's errors of usage, which it does not name in public
+        show, usage_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is None or not isinstance(usage_code, int):
             raise
-        from click import ClickException
-
-        if isinstance(error, ClickException):
-            error.show()
-            return error.exit_code
-        raise
+        show()
+        return usage_code
     return code if isinstance(code, int) else 0
 
 

@@ -23,7 +23,10 @@ def apply(
     logs: options.Logs = False,
     json: options.Json = False,
 ) -> None:
-    """Build what is missing on BuildKit, and load, write or push the images."""
+    """Build what is missing, and load, write or push the images.
+
+    What the plan says is built, and images go where they are not yet.
+    """
     import os
 
     from nixbk.apply.service import apply_plan, open_project

@@ -24,7 +24,11 @@ def build(
     logs: options.Logs = False,
     json: options.Json = False,
 ) -> None:
-    """Build installables on BuildKit and print their store paths."""
+    """Build installables on BuildKit and print their store paths.
+
+    They are evaluated with the inputs and the sandbox of the manifest, if there is one; no lock
+    is needed or written.
+    """
     import os
 
     from nixbk.apply.realise import realise

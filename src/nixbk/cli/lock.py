@@ -28,18 +28,34 @@ def lock(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Evaluate the manifest with Nix, and write down exactly what it stands for."""
+    """Pin what the manifest asks for, by evaluating it with Nix.
+
+    The lock is all that plan and apply need: they run without Nix.
+    """
+    import os
+
     from nixbk.resolve import bundle
     from nixbk.resolve.changes import compare
+    from nixbk.resolve.input_trees import InputTrees
     from nixbk.resolve.locker import make_lock
     from nixbk.resolve.nix_command import NixCommand
+    from nixbk.resolve.sources import bundle_folder
     from nixbk.schema.files import read_manifest
 
     lock_path = lock or manifest.with_suffix(".lock")
     file = read_manifest(manifest)
     old = _old(lock_path)
-    evaluator = NixCommand(manifest.parent, None if quiet else _show)
-    made = make_lock(file, manifest.parent, lock_path, evaluator, old=old, update=update)
+    own = (lock_path, bundle_folder(lock_path))
+    evaluator = NixCommand(manifest.parent, None if quiet else _show, without=own)
+    made = make_lock(
+        file,
+        manifest.parent,
+        lock_path,
+        evaluator,
+        old=old,
+        update=update,
+        trees=InputTrees.of_user(os.environ),
+    )
     changed = old != made.lock or not bundle.is_whole(lock_path, made.bundle)
     saved = bundle.Saved(0, 0)
     if not check:

@@ -20,7 +20,10 @@ def plan(
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")
     ] = False,
 ) -> None:
-    """Say what an apply would build, fetch and write, and do none of it."""
+    """Say what an apply would build and deliver, and do none of it.
+
+    The builder's cache is asked, and every place that an image goes to.
+    """
     import os
 
     from nixbk.apply.service import make_plan, open_project

@@ -43,13 +43,11 @@ def print_json(document: object) -> None:
 
 
 def size_text(size_bytes: int) -> str:
-    """A size with three digits and its unit."""
-    size = float(size_bytes)
-    for unit in _UNITS:
-        if size < _STEP or unit == _UNITS[-1]:
-            return f"{size:.3g} {unit}" if size < _STEP else f"{size:.0f} {unit}"
-        size /= _STEP
-    raise AssertionError
+    """A size with three digits and its unit, as decimal prefixes have it."""
+    size, power = float(size_bytes), 0
+    while float(f"{size:.3g}") >= _STEP and power < len(_UNITS) - 1:
+        size, power = size / _STEP, power + 1
+    return f"{float(f'{size:.3g}'):g} {_UNITS[power]}"
 
 
 def count_text(number: int, noun: str) -> str:

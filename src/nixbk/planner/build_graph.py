@@ -7,7 +7,7 @@ and compiles each step once in each flavour.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
 from nixbk.graph.closure import closure
@@ -18,10 +18,19 @@ from nixbk.planner.realisation import RealisedOutput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from nixbk.nix.hashes import Hash
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.compiler import Workshop
     from nixbk.planner.realisation import Realisation
     from nixbk.schema.lock import Lock
+
+
+_ADDRESS_PREFIXES: Final = {
+    "flat": "fixed:",
+    "nar": "fixed:r:",
+    "git": "fixed:git:",
+    "text": "text:",
+}
 
 
 class RealisationChangedError(NixbkError):
@@ -154,11 +163,18 @@ class BuildGraph:
         producer = self._producers[path]
         step = self.step(producer, flavour)
         if self.is_source(producer):
-            return StoreObject(self._infos[path], step.root)
+            source = self.lock.sources[producer]
+            address = content_address(source.method, source.content_hash or source.nar_hash)
+            return StoreObject(self._infos[path], step.root, content_address=address)
         outputs = self.lock.outputs(producer).values()
-        fixed = any(out.is_fixed for out in self.lock.derivations[producer].outputs.values())
         siblings = tuple(sorted(other for other in outputs if other != path))
-        return StoreObject(self._infos[path], step.root, siblings, by_content=fixed)
+        fixed = self.lock.derivations[producer].outputs.get("out")
+        if fixed is None or fixed.content_hash is None or fixed.method is None:
+            return StoreObject(self._infos[path], step.root, siblings)
+        address = content_address(fixed.method, fixed.content_hash)
+        return StoreObject(
+            self._infos[path], step.root, siblings, by_content=True, content_address=address
+        )
 
     def build_order(self, roots: Iterable[StorePath]) -> tuple[StorePath, ...]:
         """The derivations below *roots* (derivation paths), inputs first."""
@@ -219,3 +235,14 @@ class BuildGraph:
             shell=self.store_object(shell, flavour) if shell is not None else None,
             origin=origin,
         )
+
+
+def content_address(method: str, content: Hash) -> str:
+    """How Nix writes that a path follows from its content; empty when it does not.
+
+    Source: ``ContentAddress::render``, Nix ``src/libstore/content-address.cc``.
+    """
+    prefix = _ADDRESS_PREFIXES.get(method)
+    if prefix is None:
+        return ""
+    return f"{prefix}{content.algorithm.value}:{content.base32()}"

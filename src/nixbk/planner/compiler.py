@@ -115,12 +115,14 @@ class StoreObject:
         root: the file system that has it at its own path.
         siblings: the other store paths in that file system.
         by_content: whether its content, not only its recipe, is to key what uses it.
+        content_address: how its path follows from its content (``fixed:r:sha256:…``), or empty.
     """
 
     info: RealisedOutput
     root: Output
     siblings: tuple[StorePath, ...] = ()
     by_content: bool = False
+    content_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class Compiler:
             )
         ordered = sorted(inputs, key=lambda found: found.info.path)
         infos = [found.info for found in ordered]
-        environment = build_environment(derivation, graph=_look_up(infos))
+        environment = build_environment(derivation, graph=_look_up(ordered))
         document = build_document(
             derivation, outputs, environment, output_checks(derivation), infos
         )
@@ -324,14 +326,21 @@ def _input_mount(found: StoreObject) -> Mount:
     return Mount(path, source=found.root, selector=path, content_cache=cache)
 
 
-def _look_up(infos: Sequence[RealisedOutput]) -> Callable[[StorePath], ReferenceInfo]:
+def _look_up(inputs: Sequence[StoreObject]) -> Callable[[StorePath], ReferenceInfo]:
     """What is known of a build's inputs, for exported reference graphs."""
-    by_path = {info.path: info for info in infos}
+    by_path = {found.info.path: found for found in inputs}
 
     def look_up(path: StorePath) -> ReferenceInfo:
-        info = by_path.get(path)
-        if info is None:
+        found = by_path.get(path)
+        if found is None:
             raise NixbkError("a reference graph of what is no input was asked for", where=str(path))
-        return ReferenceInfo(info.path, info.nar_hash, info.nar_size_bytes, info.references)
+        info = found.info
+        return ReferenceInfo(
+            info.path,
+            info.nar_hash,
+            info.nar_size_bytes,
+            info.references,
+            ca=found.content_address,
+        )
 
     return look_up

@@ -13,7 +13,6 @@ from nixbk.errors import NixbkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nixbk.nix.hashes import Hash
     from nixbk.nix.store_path import StorePath
@@ -53,14 +52,12 @@ class ResolvedInput:
         reference: the locked flake reference that Nix evaluates here.
         store_path: the tree of it; None when nobody asked for that yet.
         is_local: whether it lies in the file system, to be locked anew each time.
-        root: the folder of the tree, of a local one.
     """
 
     locked: LockedInput
     reference: str
     store_path: StorePath | None
     is_local: bool = False
-    root: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

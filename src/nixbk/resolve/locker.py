@@ -30,9 +30,9 @@ from nixbk.schema.installable import ALL_OUTPUTS, Installable, InstallableKind
 from nixbk.schema.lock import (
     BundleOrigin,
     FileOrigin,
+    InputOrigin,
     Lock,
     LockedImage,
-    LockedInput,
     LockedInstallable,
     LockedShell,
     LockedSource,
@@ -41,13 +41,18 @@ from nixbk.schema.lock_verify import verify
 from nixbk.schema.platform import MACHINES, SYSTEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from nixbk.nix.derivation import Derivation
     from nixbk.resolve.evaluator import Evaluated
+    from nixbk.resolve.input_trees import InputTrees
+    from nixbk.schema.lock import LockedInput
     from nixbk.schema.manifest_file import ManifestFile
     from nixbk.schema.problems import KeyPath
+
+LARGE_BYTES = 1 << 20
+"""What is larger is no part of the bundle if an input has it."""
 
 SHELL_NAME = "sh"
 """The store name of the builds' shell."""
@@ -78,6 +83,7 @@ def make_lock(  # noqa: PLR0913 - two of them by name
     *,
     old: Lock | None = None,
     update: bool = False,
+    trees: InputTrees | None = None,
 ) -> Locked:
     """The lock of a manifest.
 
@@ -88,11 +94,13 @@ def make_lock(  # noqa: PLR0913 - two of them by name
         evaluator: Nix.
         old: the lock so far, whose revisions are kept.
         update: whether to pin every input anew instead.
+        trees: how large parts of inputs are had again; without them, they go to the bundle.
 
     Raises:
         LockingError: with the manifest's key, what cannot be locked, and why.
     """
-    return _Locker(file, folder, lock_path, evaluator, None if update else old).run()
+    locker = _Locker(file, folder, lock_path, evaluator, trees)
+    return locker.run(old.inputs if old and not update else {})
 
 
 class _Locker:
@@ -102,32 +110,34 @@ class _Locker:
         folder: Path,
         lock_path: Path,
         evaluator: Evaluator,
-        old: Lock | None,
+        trees: InputTrees | None,
     ) -> None:
         self._file = file
         self._manifest = file.manifest
         self._folder = folder
-        self._lock_folder = lock_path.parent.resolve()
-        self._own = (lock_path.name, bundle_folder(lock_path).name)
         self._evaluator = evaluator
-        self._old = old.inputs if old else {}
+        self._trees = trees
+        self._input_files: dict[str, Repository] = {}
         self._bundle: dict[str, Callable[[], Iterator[bytes]]] = {}
-        self._repository = Repository(lock_path.parent, self._own)
+        self._repository = Repository(
+            lock_path.parent, (lock_path.name, bundle_folder(lock_path).name)
+        )
 
-    def run(self) -> Locked:
-        inputs = self._inputs()
+    def run(self, old: Mapping[str, LockedInput]) -> Locked:
+        """The lock, with the inputs of *old* where they are still asked for."""
+        inputs = self._inputs(old)
         wishes = list(self._wishes(inputs))
         found = self._evaluate([wish for _, _, wish in wishes], inputs, wishes)
         paths = [evaluated.drv_path for evaluated in found]
         derivations = load(paths, self._evaluator.derivation)
         images = self._images(wishes, found, derivations)
-        sources = self._sources(derivations)
+        sources = self._sources(derivations, inputs)
         shell = self._shell(sources)
         lock = Lock(
             images,
             derivations,
             sources,
-            {name: self._locked_input(resolved) for name, resolved in inputs.items()},
+            {name: resolved.locked for name, resolved in inputs.items()},
             shell,
         )
         problems = verify(lock)
@@ -137,7 +147,7 @@ class _Locker:
 
     # Inputs -------------------------------------------------------------------------------
 
-    def _inputs(self) -> dict[str, ResolvedInput]:
+    def _inputs(self, old: Mapping[str, LockedInput]) -> dict[str, ResolvedInput]:
         """All inputs of the manifest, and the flakes that installables name themselves."""
         requests: dict[str, tuple[InputRequest, KeyPath]] = {}
         for name, entry in self._manifest.inputs.items():
@@ -148,8 +158,14 @@ class _Locker:
                 target = installable.target
                 requests.setdefault(target, (InputRequest(target, target, flake=True), where))
             elif installable.kind is InstallableKind.INPUT:
-                entry = self._manifest.inputs[installable.target]
-                if not entry.flake:
+                declared = self._manifest.inputs.get(installable.target)
+                if declared is None:  # a manifest from elsewhere than a file
+                    raise LockingError(
+                        f"{installable.target!r} is no input",
+                        where=self._file.where(*where),
+                        hint=f"declare it as 'inputs.{installable.target}.url'",
+                    )
+                if not declared.flake:
                     raise LockingError(
                         f"the input {installable.target!r} is no flake",
                         where=self._file.where(*where),
@@ -159,13 +175,14 @@ class _Locker:
         found = {}
         for name, (request, place) in requests.items():
             try:
-                found[name] = self._input(request, have_tree=takes_files)
+                found[name] = self._input(request, old.get(name), have_tree=takes_files)
             except EvaluationError as error:
                 raise self._at(error, *place) from error
         return found
 
-    def _input(self, request: InputRequest, *, have_tree: bool) -> ResolvedInput:
-        old = self._old.get(request.name)
+    def _input(
+        self, request: InputRequest, old: LockedInput | None, *, have_tree: bool
+    ) -> ResolvedInput:
         # The lock of a local input is its own text: it is what lies there now.
         if (
             old is None
@@ -176,16 +193,6 @@ class _Locker:
         if have_tree:
             return self._evaluator.fetch_input(old)
         return ResolvedInput(old, old.locked, None)
-
-    def _locked_input(self, resolved: ResolvedInput) -> LockedInput:
-        """The lock's entry; the lock itself is no part of a tree that it lies in."""
-        root, path = resolved.root, resolved.store_path
-        if root is None or path is None or not self._lock_folder.is_relative_to(root):
-            return resolved.locked
-        below = self._lock_folder.relative_to(root)
-        own = {str(below / name) for name in self._own}
-        chunks = nar.write(without(nar.read(self._evaluator.nar(path)), own))
-        return replace(resolved.locked, nar_hash=nar.nar_hash(chunks)[0])
 
     # Installables -------------------------------------------------------------------------
 
@@ -270,7 +277,7 @@ class _Locker:
     # Sources ------------------------------------------------------------------------------
 
     def _sources(
-        self, derivations: Mapping[StorePath, Derivation]
+        self, derivations: Mapping[StorePath, Derivation], inputs: Mapping[str, ResolvedInput]
     ) -> dict[StorePath, LockedSource]:
         """Every source of the derivations, and what sources refer to."""
         infos: dict[StorePath, PathInfo] = {}
@@ -278,16 +285,35 @@ class _Locker:
         while wanted:
             infos.update(self._evaluator.infos(wanted))
             wanted = {r for path in wanted for r in infos[path].references} - infos.keys()
-        return {path: self._source(infos[path]) for path in sorted(infos)}
+        return {path: self._source(infos[path], inputs) for path in sorted(infos)}
 
-    def _source(self, info: PathInfo) -> LockedSource:
+    def _source(self, info: PathInfo, inputs: Mapping[str, ResolvedInput]) -> LockedSource:
         found = examine(info, lambda: self._evaluator.nar(info.path))
         file = self._repository.find(info.path.name, info.nar_hash, info.nar_size)
         if file is not None:
             return replace(found, origin=FileOrigin(file))
+        if info.nar_size > LARGE_BYTES and self._trees is not None:
+            for resolved in inputs.values():
+                if not resolved.is_local:
+                    part = self._part(resolved.locked, info)
+                    if part is not None:
+                        return replace(found, origin=InputOrigin(resolved.locked.name, part))
         digest = info.nar_hash.digest.hex()
         self._bundle[digest] = lambda: self._evaluator.nar(info.path)
         return replace(found, origin=BundleOrigin(digest))
+
+    def _part(self, locked: LockedInput, info: PathInfo) -> str | None:
+        """Where in an input a source is, if the input can be had again without Nix."""
+        assert self._trees is not None  # noqa: S101 - the caller looked
+        try:
+            tree = self._trees.tree(locked)
+        except NixbkError:
+            return None
+        if locked.name not in self._input_files:
+            self._input_files[locked.name] = Repository(tree, all_files=True)
+        files = self._input_files[locked.name]
+        part = files.find(info.path.name, info.nar_hash, info.nar_size)
+        return "" if part == "." else part
 
     def _shell(self, sources: dict[StorePath, LockedSource]) -> LockedShell | None:
         """The shell of the builds, which becomes one of the sources."""
@@ -315,16 +341,3 @@ class _Locker:
 
     def _at(self, error: NixbkError, *path: str | int) -> LockingError:
         return LockingError(error.message, where=self._file.where(*path), hint=error.hint)
-
-
-def without(events: Iterator[nar.Event], paths: Container[str]) -> Iterator[nar.Event]:
-    """A tree without what is at *paths*, and below."""
-    out = ""
-    dropping = False
-    for event in events:
-        if not isinstance(event, nar.Data):
-            dropping = event.path in paths or (dropping and event.path.startswith(f"{out}/"))
-            if event.path in paths:
-                out = event.path
-        if not dropping:
-            yield event

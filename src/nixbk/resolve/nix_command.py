@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import subprocess
+import tempfile
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -34,10 +35,11 @@ from nixbk.resolve.evaluator import (
     ResolvedInput,
     Wish,
 )
-from nixbk.resolve.filesystem import CHUNK_BYTES, nar_of
+from nixbk.resolve.filesystem import CHUNK_BYTES, nar_of, scan
 from nixbk.resolve.flake_url import flake_url, local_root
 from nixbk.resolve.nix_messages import hint_for, summary
 from nixbk.resolve.process import ended, run
+from nixbk.resolve.trees import unpack, without
 from nixbk.schema.installable import ALL_OUTPUTS, InstallableKind
 from nixbk.schema.lock import LockedInput
 from nixbk.schema.platform import MACHINES, SYSTEMS
@@ -63,6 +65,8 @@ class NixCommand:
         folder: the manifest's; paths of installables and inputs are relative to it.
         on_line: takes what Nix says while it works.
         environ: what programs are found by and run with.
+        without: files and folders that are no part of a flake they lie in: a lock that were a
+            part of what it locks could never be up to date.
     """
 
     def __init__(
@@ -70,9 +74,11 @@ class NixCommand:
         folder: Path,
         on_line: Callable[[str], None] | None = None,
         environ: Mapping[str, str] | None = None,
+        without: Iterable[Path] = (),
     ) -> None:
         self._folder = folder.resolve()
         self._on_line = on_line
+        self._without = tuple(path.parent.resolve() / path.name for path in without)
         self._environ = {**(os.environ if environ is None else environ), "NIX_PATH": ""}
 
     # Inputs -------------------------------------------------------------------------------
@@ -93,21 +99,38 @@ class NixCommand:
         if "type" not in attributes:  # Nix before 2.20 says nothing else of a plain tree
             attributes = {"type": "path", "path": str(store_path), "narHash": nar_hash.sri()}
         root = local_root(attributes)
+        if root is not None:
+            return self._local(request, attributes, Path(root), store_path)
         reference = flake_url(attributes)
-        if root is not None and "rev" not in attributes:
-            reference = flake_url({**attributes, "type": "path", "path": str(store_path)})
+        rev, modified = attributes.get("rev"), attributes.get("lastModified")
         locked = LockedInput(
-            request.name,
-            request.url,
-            request.flake,
-            reference if root is None else request.url,
-            None if root is not None else attributes.get("rev"),
-            nar_hash,
-            None if root is not None else attributes.get("lastModified"),
+            request.name, request.url, request.flake, reference, rev, nar_hash, modified
         )
-        return ResolvedInput(
-            locked, reference, store_path, root is not None, Path(root) if root else None
-        )
+        return ResolvedInput(locked, reference, store_path)
+
+    def _local(
+        self, request: InputRequest, attributes: dict[str, Any], root: Path, store_path: StorePath
+    ) -> ResolvedInput:
+        """Pin what lies in the file system: to its files, since its revision may not tell."""
+        root = root.resolve()
+        tree = Path(str(store_path))
+        own = {str(p.relative_to(root)) for p in self._without if p.is_relative_to(root)}
+        # Committing a lock makes a revision: where there is a lock, there is none to tell of.
+        has_revision = "rev" in attributes and not own
+        own = {path for path in own if os.path.lexists(tree / path)}
+        if own:
+            with tempfile.TemporaryDirectory(prefix="nixbk-") as folder:
+                copy = Path(folder) / "source"
+                unpack(without(scan(tree), own), copy)
+                added = self._nix(["nix-store", "--add", str(copy)])
+            store_path = StorePath.parse(added.decode().strip())
+        nar_hash, _ = nar.nar_hash(self.nar(store_path))
+        attributes["narHash"] = nar_hash.sri()
+        if not has_revision:
+            attributes = {**attributes, "type": "path", "path": str(store_path)}
+            attributes.pop("rev", None)
+        locked = LockedInput(request.name, request.url, request.flake, request.url, None, nar_hash)
+        return ResolvedInput(locked, flake_url(attributes), store_path, is_local=True)
 
     def fetch_input(self, locked: LockedInput) -> ResolvedInput:
         """Have the tree of a pinned input; see `Evaluator`."""

@@ -53,11 +53,14 @@ class Repository:
     Args:
         folder: the manifest's.
         without: paths below it that are left out, such as the lock's own.
+        all_files: whether every file counts, whatever git says.
     """
 
-    def __init__(self, folder: Path, without: Iterable[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, without: Iterable[str] = (), *, all_files: bool = False
+    ) -> None:
         self._folder = folder
-        tracked = tracked_files(folder)
+        tracked = None if all_files else tracked_files(folder)
         files = _walk(folder) if tracked is None else tracked
         left_out = tuple(without)
         entries: dict[str, _Entry] = {}

@@ -1,15 +1,17 @@
 """The bytes of a lock's sources, had again without Nix.
 
 This is what ``apply`` needs of `nixbk.resolve`: it runs no program but ``git``, and that
-only when a folder holds more than was locked.
+only for an input that git fetches, or when a folder holds more than was locked.
 
-Effect: reads the files beside the lock; spools to a temporary file what is large.
+Effect: reads the files beside the lock; fetches inputs; spools to a temporary file what is
+large.
 """
 
 from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import tempfile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -18,11 +20,14 @@ from nixbk.nix import nar
 from nixbk.nix.hashes import Hash
 from nixbk.nix.wire import NarError
 from nixbk.resolve.filesystem import CHUNK_BYTES, FilesystemError, nar_of
+from nixbk.schema.files import read_lock
 from nixbk.schema.lock import BundleOrigin, FileOrigin, InputOrigin, Lock, LockedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from nixbk.schema.lock import LockedInput
 
 SPOOL_BYTES = 4 << 20
 """How much of an archive is kept in memory; a longer one goes to a temporary file."""
@@ -45,7 +50,9 @@ def bundle_file(lock_path: Path, sha256: str) -> Path:
     return bundle_folder(lock_path) / f"{sha256}.nar.xz"
 
 
-def open_source(lock_path: Path, source: LockedSource) -> BinaryIO:
+def open_source(
+    lock_path: Path, source: LockedSource, inputs: Mapping[str, LockedInput] | None = None
+) -> BinaryIO:
     """The archive of *source*, from its start; proven against the locked hash and size.
 
     The caller closes it. At most some megabytes of it are in memory.
@@ -53,12 +60,13 @@ def open_source(lock_path: Path, source: LockedSource) -> BinaryIO:
     Args:
         lock_path: the lock's file; origins are relative to its folder.
         source: one of the lock.
+        inputs: those of the lock; it is read again if they are needed and not given.
 
     Raises:
         SourceError: the bytes are not there, or are not those that were locked.
     """
     failure: SourceError | None = None
-    for chunks in _attempts(lock_path, source):
+    for chunks in _attempts(lock_path, source, inputs):
         try:
             return _spool(chunks, source)
         except SourceError as error:
@@ -82,7 +90,9 @@ def changed_sources(lock_path: Path, lock: Lock) -> tuple[SourceError, ...]:
     return tuple(found)
 
 
-def _attempts(lock_path: Path, source: LockedSource) -> Iterator[Iterable[bytes]]:
+def _attempts(
+    lock_path: Path, source: LockedSource, inputs: Mapping[str, LockedInput] | None
+) -> Iterator[Iterable[bytes]]:
     """The ways to have the archive, best first."""
     match source.origin:
         case FileOrigin(file):
@@ -99,12 +109,20 @@ def _attempts(lock_path: Path, source: LockedSource) -> Iterator[Iterable[bytes]
                     yield nar_of(path, lambda below: below not in own and below in tracked)
         case BundleOrigin(sha256):
             yield unpacked(bundle_file(lock_path, sha256))
-        case InputOrigin(name):
-            raise SourceError(
-                f"the source is a part of the input {name!r}, which this nixbk cannot fetch",
-                where=str(source.path),
-                hint="run 'nixbk lock'",
-            )
+        case InputOrigin(name, part):
+            from nixbk.resolve.input_trees import InputTreeError, InputTrees  # noqa: PLC0415
+
+            if inputs is None:
+                inputs = read_lock(lock_path).inputs
+            try:
+                tree = InputTrees.of_user(os.environ).tree(inputs[name])
+            except InputTreeError as error:
+                raise SourceError(
+                    error.message,
+                    where=error.where,
+                    hint="it is fetched without Nix; 'nixbk lock' has another way if that fails",
+                ) from error
+            yield nar_of(tree / part if part else tree)
 
 
 def unpacked(path: Path) -> Iterator[bytes]:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -19,18 +21,47 @@ from nixbk.schema.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nixbk.schema.manifest import Model
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TITLES = {"manifest": "nixbk.toml", "lock": "nixbk.lock", "plan": "nixbk plan --json"}
 
 
 def schemas() -> dict[str, bytes]:
     """Every schema by the name of its file; equal code gives equal bytes."""
-    found = {
-        "manifest": Manifest.model_json_schema(by_alias=True),
-        "lock": LockModel.model_json_schema(by_alias=True),
-        "plan": _plan(),
-    }
+    found = {"manifest": _described(Manifest), "lock": _described(LockModel), "plan": _plan()}
     return {f"{name}.schema.json": _bytes(name, schema) for name, schema in found.items()}
+
+
+def _described(model: type[Model]) -> dict[str, Any]:
+    """The schema of a model, with the doc strings of its fields.
+
+    pydantic could look for them itself, but does so whenever a program starts.
+    """
+    schema = model.model_json_schema(by_alias=True)
+    texts = _field_texts(inspect.getsource(inspect.getmodule(model) or model))
+    for name, table in {model.__name__: schema, **schema.get("$defs", {})}.items():
+        variants = [table, *table.get("anyOf", ())]
+        for properties in (variant.get("properties", {}) for variant in variants):
+            for key, value in properties.items():
+                value["description"] = texts[name][key.replace("-", "_")]
+    return schema
+
+
+def _field_texts(source: str) -> dict[str, dict[str, str]]:
+    """The text below each field of each class of a module."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            texts = found.setdefault(node.name, {})
+            for field, text in pairwise(node.body):
+                match field, text:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(words))),
+                    ):
+                        texts[name] = words
+    return found
 
 
 def _plan() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The manifest, ``nixbk.toml``: what the user wants.
 
 Models alone; :mod:`nixbk.schema.manifest_file` reads the file and says what is wrong with
-it. The doc strings of the fields become the descriptions of the JSON schema. Pure.
+it. The doc strings of the fields become the descriptions of the JSON schema, by
+:mod:`nixbk.schema.json_schema`. Pure.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Model(BaseModel):
         extra="forbid",
         alias_generator=_kebab,
         populate_by_name=True,
-        use_attribute_docstrings=True,
+        defer_build=True,  # a reader builds the one validator that it uses
     )
 
 

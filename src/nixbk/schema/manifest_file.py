@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from nixbk.schema.expand import ExpansionError, references
 from nixbk.schema.installable import Installable, InstallableKind
 from nixbk.schema.manifest import EXPECTED, Image, Manifest
-from nixbk.schema.problems import KeyPath, ManifestError, Problem, locate_problems
+from nixbk.schema.problems import KeyPath, ManifestError, Problem, locate_problems, show_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,8 +43,11 @@ class ManifestFile:
     def where(self, *path: str | int) -> str:
         """The place of a key, as errors name it: ``nixbk.toml:12:5: images.web.platforms[0]``.
 
-        Imports tree-sitter, and so is for the way of errors alone.
+        Imports tree-sitter, and so is for the way of errors alone. Without a text, as for a
+        manifest that was put together elsewhere, there are no lines.
         """
+        if not self.text:
+            return f"{self.filename}: {show_key(path)}"
         return locate_problems([Problem(path, "")], self.text, self.filename)[0].where
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nix_values import names, output_names
 
+from nixbk.nix import structured_attrs
 from nixbk.nix.derivation import Derivation, DerivationError
 from nixbk.nix.derivation_hash import DerivationHasher, load
 from nixbk.nix.store_path import StorePath
@@ -78,6 +79,8 @@ def _check(nix: Nix, roots: list[str], *store: str) -> dict[StorePath, Derivatio
             drv.env,
         )
         assert rebuilt.to_bytes() == drv.to_bytes()
+        if drv.structured_attrs is not None:
+            assert structured_attrs.dump(drv.structured_attrs) == drv.env["__json"]
         if drv.kind.has_known_paths:
             declared = {name: output.path for name, output in drv.outputs.items()}
             made = {name: str(made) for name, made in hasher.output_paths(drv).items()}
@@ -89,7 +92,7 @@ def _check(nix: Nix, roots: list[str], *store: str) -> dict[StorePath, Derivatio
 
 
 @pytest.mark.parametrize("floating", [False, True], ids=["input-addressed", "floating"])
-def test_minipkgs(nix: Nix, floating: bool) -> None:  # noqa: FBT001
+def test_minipkgs(nix: Nix, floating: bool) -> None:
     """Every derivation of minipkgs: fields, path, outputs."""
     ca = ("--arg", "ca", "true") if floating else ()
     found = nix.words("nix-instantiate", nix.minipkgs / "default.nix", *ca)
@@ -97,17 +100,21 @@ def test_minipkgs(nix: Nix, floating: bool) -> None:  # noqa: FBT001
     assert len(graph) == 80
 
 
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-    max_leaves=5,
-)
 _text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 _tricky = st.lists(
     st.sampled_from(['"', "\\", "\n", "\r", "\t", '("out","', "${", "é", "\x7f", "😀"]), max_size=6
 ).map("".join)
+
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
+    max_leaves=5,
+)
 
 
 @st.composite
@@ -124,10 +131,8 @@ def _specifications(draw: st.DrawFn) -> list[dict[str, Any]]:
         if kind != "fixed":
             outputs = draw(st.lists(output_names, min_size=1, max_size=3, unique=True))
         outputs = [name for name in outputs if name != "drv"] or ["out"]
-        deps = []
-        if number:
-            for index in draw(st.lists(st.integers(0, number - 1), max_size=4)):
-                deps.append((index, draw(st.sampled_from(specs[index]["outputs"]))))
+        earlier = st.lists(st.integers(0, number - 1), max_size=4) if number else st.just([])
+        deps = [(index, draw(st.sampled_from(specs[index]["outputs"]))) for index in draw(earlier)]
         specs.append(
             {
                 "name": draw(names.filter(lambda name: not name.endswith(".drv"))),
@@ -151,7 +156,10 @@ def _specifications(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @given(_specifications())
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each step starts two processes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_generated_graphs(nix: Nix, specs: list[dict[str, Any]]) -> None:
     """Graphs of every kind of derivation, with strings and shapes that nobody would write."""

@@ -59,6 +59,7 @@ FLAKE = """
       dev = (make "split" { outputs = [ "out" "dev" ]; }).dev // { outputSpecified = true; };
     };
     legacyPackages.x86_64-linux.deep."dotted.name" = make "dotted" { };
+    whole = make "whole" { src = self; me = ./.; rev = self.rev or "none"; };
     top.level = make "top" { };
     broken = throw "this one is broken";
     number = 3;

@@ -62,6 +62,24 @@ def test_locking_again_changes_nothing(manifest: Path, run: Callable[..., str]) 
     assert _nixbk("lock", "--check", folder=folder) == "nixbk.lock is up to date\n"
 
 
+def test_a_flake_that_uses_all_of_itself(manifest: Path, run: Callable[..., str]) -> None:
+    """A lock is no part of the flake it lies in, so committing it does not make it stale."""
+    folder = manifest.parent
+    manifest.write_text("[images.x]\ninstallables = ['.#whole']\n")
+    run("git", "add", ".", folder=folder)
+    before = run("nix", "path-info", "--derivation", ".#whole", folder=folder).strip()
+    _nixbk("lock", folder=folder)
+    assert [str(path) for path in read_lock(folder / "nixbk.lock").roots] == [before]
+    run("git", "commit", "--quiet", "-m", "not yet locked", folder=folder)
+    assert _nixbk("lock", "--check", folder=folder) == "nixbk.lock is up to date\n"
+    run("git", "add", ".", folder=folder)
+    run("git", "commit", "--quiet", "-m", "locked", folder=folder)
+    assert _nixbk("lock", "--check", folder=folder) == "nixbk.lock is up to date\n"
+    origins = {s.path.name: s.origin for s in read_lock(folder / "nixbk.lock").sources.values()}
+    assert origins["source"] == FileOrigin(".")
+    assert changed_sources(folder / "nixbk.lock", read_lock(folder / "nixbk.lock")) == ()
+
+
 def test_where_sources_come_from(manifest: Path) -> None:
     """What git tracks is found in the repository; what it ignores, or Nix made, is bundled."""
     folder = manifest.parent

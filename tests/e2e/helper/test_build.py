@@ -176,3 +176,22 @@ def test_long_step(bench: Bench) -> None:
     """A step may be longer than one variable of an environment."""
     done = bench.build("wc -c < big | tee $out", files={"big": "x" * 300_000})
     assert done.log == "300000\n"
+
+
+def test_network(bench: Bench) -> None:
+    """A build with a network finds resolver and hosts; its outputs are copies if need be."""
+    script = """
+      test -s /etc/resolv.conf; test -s /etc/hosts; mkdir -p $out/sub; echo x > $out/sub/x
+      chmod 755 $out/sub/x; ln $out/sub/x $out/y; ln -s y $out/z
+    """
+    done = bench.build(script, network="sandbox")
+    assert done.exit_code == 0, done.log
+    assert done.files == {
+        "/nix": "d 755 0:0 1",
+        "/nix/store": "d 755 0:0 1",
+        OUT: "d 555 0:0 1",
+        f"{OUT}/sub": "d 555 0:0 1",
+        f"{OUT}/sub/x": "- 555 0:0 1",
+        f"{OUT}/y": "- 555 0:0 1",
+        f"{OUT}/z": "l 0:0 1 -> y",
+    }

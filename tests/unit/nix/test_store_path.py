@@ -107,7 +107,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "is_good"), NAMES.values(), ids=NAMES)
-def test_names_follow_nix(name: str, is_good: bool) -> None:  # noqa: FBT001
+def test_names_follow_nix(name: str, is_good: bool) -> None:
     """A name is taken exactly when Nix's ``checkName`` takes it."""
     if is_good:
         assert StorePath(bytes(20), name).name == name

@@ -9,16 +9,17 @@ import pytest
 from proven import graph
 
 from nixbk.nix.derivation import Derivation, DerivationError, DerivationOutput
-from nixbk.nix.nar import Data, Directory, Event, RegularFile, file_nar, nar_hash, write
+from nixbk.nix.nar import file_nar, nar_hash
 from nixbk.nix.store_path import StorePath, source_path, text_path
 from nixbk.resolve.bundle import save
 from nixbk.resolve.evaluator import Evaluated, EvaluationError
-from nixbk.resolve.locker import LockingError, make_lock, without
+from nixbk.resolve.locker import LockingError, make_lock
 from nixbk.resolve.memory import MemoryEvaluator
 from nixbk.resolve.sources import open_source
 from nixbk.schema.files import read_lock
 from nixbk.schema.lock import BundleOrigin, FileOrigin, Lock, LockedInput
-from nixbk.schema.manifest_file import parse_manifest
+from nixbk.schema.manifest import Image, Manifest
+from nixbk.schema.manifest_file import ManifestFile, parse_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +205,18 @@ def test_faults_are_shown_at_the_users_key(tmp_path: Path, text: str, message: s
     assert str(caught.value) == message
 
 
+def test_a_manifest_that_is_no_file(tmp_path: Path) -> None:
+    """What is asked for elsewhere is checked all the same, and named without lines."""
+    wish = Manifest(images={"build": Image(installables=("nixpkgs#hello",))})
+    file = ManifestFile(wish, b"", "command line")
+    with pytest.raises(LockingError) as caught:
+        make_lock(file, tmp_path, tmp_path / "nixbk.lock", _world())
+    assert str(caught.value) == (
+        "command line: images.build.installables[0]: 'nixpkgs' is no input\n"
+        "  hint: declare it as 'inputs.nixpkgs.url'"
+    )
+
+
 def test_a_machine_without_a_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is unknown asks for the platform."""
     monkeypatch.setattr(platform, "machine", lambda: "vax")
@@ -224,23 +237,6 @@ def test_a_store_that_lies(tmp_path: Path) -> None:
     with pytest.raises(DerivationError) as caught:
         _lock(tmp_path, PLAIN, world)
     assert f"the derivation hashes to '{HELLO}'" in caught.value.message
-
-
-def test_a_tree_without_some_of_it() -> None:
-    """What is left out goes with all that is below it."""
-    events: list[Event] = [
-        Directory(""),
-        Directory("a"),
-        RegularFile("a/b", 1),
-        Data(b"1"),
-        RegularFile("ab", 1),
-        Data(b"2"),
-        RegularFile("c", 1),
-        Data(b"3"),
-    ]
-    left = list(without(iter(events), {"a", "c"}))
-    assert left == [Directory(""), RegularFile("ab", 1), Data(b"2")]
-    assert b"".join(write(left))
 
 
 def test_errors_of_the_store_are_shown(tmp_path: Path) -> None:

@@ -20,7 +20,15 @@ from nixbk.resolve.sources import (
     changed_sources,
     open_source,
 )
-from nixbk.schema.lock import BundleOrigin, FileOrigin, InputOrigin, Lock, LockedSource, Origin
+from nixbk.schema.lock import (
+    BundleOrigin,
+    FileOrigin,
+    InputOrigin,
+    Lock,
+    LockedInput,
+    LockedSource,
+    Origin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,14 +149,33 @@ def test_a_spoilt_bundle(tmp_path: Path, kind: str) -> None:
     open_source(lock_path, source).close()
 
 
-def test_a_part_of_an_input(tmp_path: Path) -> None:
-    """What this version never locks is refused in words."""
-    source = _source(file_nar(b""), InputOrigin("nixpkgs", "a"))
+def _pinned(archive: bytes, reference: str) -> LockedInput:
+    found = nar_hash([archive])[0]
+    return LockedInput(name="big", url="x", flake=False, locked=reference, rev=None, nar_hash=found)
+
+
+def test_a_part_of_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree of an input that was fetched before is read in the cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "tree" / "dir").mkdir(parents=True)
+    (tmp_path / "tree" / "dir" / "x").write_bytes(b"hello")
+    pinned = _pinned(b"".join(nar_of(tmp_path / "tree")), "tarball+https://example.org/x.tar")
+    trees = tmp_path / "cache" / "nixbk" / "inputs"
+    trees.mkdir(parents=True)
+    (tmp_path / "tree").rename(trees / pinned.nar_hash.digest.hex())
+    archive = file_nar(b"hello")
+    source = _source(archive, InputOrigin("big", "dir/x"))
+    with open_source(tmp_path / "nixbk.lock", source, {"big": pinned}) as file:
+        assert file.read() == archive
+
+
+def test_an_input_that_only_nix_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be had without Nix is said in words."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = _source(file_nar(b""), InputOrigin("big", ""))
     with pytest.raises(SourceError) as caught:
-        open_source(tmp_path / "nixbk.lock", source)
-    assert caught.value.message == (
-        "the source is a part of the input 'nixpkgs', which this nixbk cannot fetch"
-    )
+        open_source(tmp_path / "nixbk.lock", source, {"big": _pinned(b"", "hg+https://x/y")})
+    assert caught.value.message == "it takes Nix to fetch 'hg+https://x/y'"
 
 
 def test_a_path_made_of_other_content(tmp_path: Path) -> None:

@@ -54,8 +54,10 @@ rec {
     {
       outputs = [ "out" "dev" ];
       inherit lib;
+      pad = values.tool-pad;
     } ''
     mkdir -p $out/bin $dev/include
+    head -c $pad /dev/zero > $out/pad
     printf '#!%s/bin/bash\necho "tool:$(< %s/text)"\n' $seed $lib > $out/bin/tool
     chmod +x $out/bin/tool
     echo "#define TOOL" > $dev/include/tool.h

@@ -1,0 +1,65 @@
+"""What is gone from an engine is planned and delivered again, whatever this client knows."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+from projects import planned_actions, planned_names
+
+if TYPE_CHECKING:
+    from conftest import MakeProject
+    from projects import Project
+
+    from nixbk.buildkit.client import Client
+    from nixbk.proto.control_pb2 import UsageRecord
+
+# a derivation is known from the others by the size of what it makes
+PAD_UNIT: Final = 64 * 1024
+EXEC: Final = "mount / from exec /.nixbk/helper build"
+
+
+def test_a_removed_image_is_delivered_again(project: Project) -> None:
+    """Nothing is built for it, and it is the same image."""
+    project.lock()
+    first = project.apply()
+    printed = project.printed("app")
+    project.remove_image("app")
+    plan = project.plan()
+    action = "load" if project.engines.is_docker else "write"
+    assert (planned_names(plan), planned_actions(plan)) == ((), [action])
+    again = project.apply()
+    assert (again.built, again.digests) == ((), first.digests)
+    assert project.printed("app") == printed
+
+
+def test_a_pruned_step_is_built_again(make_project: MakeProject, client: Client) -> None:
+    """The plan names what the cache has lost and is needed, and no more."""
+    app, tool = random.sample(range(20, 300), 2)  # noqa: S311  no secret
+    project = make_project(pad=app * PAD_UNIT, **{"tool-pad": tool * PAD_UNIT})
+    project.lock()
+    before = {record.ID for record in client.disk_usage()}
+    first = project.apply()
+    _prune(client, before, tool)
+    assert project.plan()["changes"] is False
+    _prune(client, before, app)
+    assert project.planned() == ("app", "tool")
+    again = project.apply()
+    assert (again.planned, again.built) == (("app", "tool"), ("app", "tool"))
+    assert again.digests in ({}, first.digests)
+
+
+def _prune(client: Client, before: set[str], units: int) -> None:
+    """Remove the step of such a size, and all that is made of it."""
+    records = client.disk_usage()
+    (step,) = [r for r in records if r.ID not in before and _is_step(r, units)]
+    doomed = {step.ID}
+    while children := {r.ID for r in records if doomed & set(r.Parents)} - doomed:
+        doomed |= children
+    while doomed & {record.ID for record in client.disk_usage()}:
+        assert client.prune([f"id=={name}" for name in doomed], everything=True) is not None
+
+
+def _is_step(record: UsageRecord, units: int) -> bool:
+    size = units * PAD_UNIT
+    return record.Description == EXEC and size <= record.Size < size + PAD_UNIT
