@@ -126,6 +126,7 @@ class Bench:
                 Mount("/build", readonly=False),
                 Mount("/tmp", readonly=False),
                 *([Mount("/etc", base, selector="etc")] if network == "none" else []),
+                *(Mount(path, kind="tmpfs") for path in ("/dev/shm", "/sys") if kind == "build"),
                 *mounts,
             ],
             network=network,

@@ -89,14 +89,16 @@ func filter(tables []table) []unix.SockFilter {
 	return append(program, ret(unix.SECCOMP_RET_KILL_PROCESS))
 }
 
-// setFilter confines the calling thread and whatever it starts.
+// setFilter confines the calling thread and whatever it starts. Under
+// emulation (qemu-user) there are no filters: what this one refuses is then
+// undone when outputs are made canonical.
 func setFilter() error {
 	program := filter(tables[runtime.GOARCH])
 	fprog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	_, _, errno := unix.Syscall6(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER,
 		uintptr(unsafe.Pointer(&fprog)), 0, 0, 0)
 	runtime.KeepAlive(program)
-	if errno != 0 {
+	if errno != 0 && errno != unix.EINVAL && errno != unix.ENOSYS {
 		return os.NewSyscallError("seccomp", errno)
 	}
 	return nil

@@ -89,14 +89,21 @@ func (s *Store) Clean(outputs []string) error {
 	if err != nil {
 		return err
 	}
+	stays := make(map[string]bool, len(s.Inputs)+len(outputs))
+	for _, name := range s.Inputs {
+		stays[name] = true
+	}
+	for _, name := range s.links {
+		stays[name] = false
+	}
+	for _, name := range outputs {
+		stays[name] = true
+	}
 	for _, entry := range entries {
-		name := entry.Name
-		isLink := slices.Contains(s.links, name)
-		isInput := slices.Contains(s.Inputs, name) && !isLink
-		if isInput || slices.Contains(outputs, name) {
+		if stays[entry.Name] {
 			continue
 		}
-		if err := tree.Remove(s.fd, name); err != nil {
+		if err := tree.Remove(s.fd, entry.Name); err != nil {
 			return err
 		}
 	}

@@ -45,8 +45,10 @@ func All(nars []step.Nar, in *store.Store, source func(int) string) (map[string]
 	}
 	close(next)
 	workers.Wait()
-	if err := errors.Join(failures...); err != nil {
-		return nil, err
+	for _, err := range failures {
+		if err != nil {
+			return nil, err
+		}
 	}
 	byName := map[string]step.Output{}
 	for _, output := range outputs {

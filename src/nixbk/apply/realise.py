@@ -18,8 +18,8 @@ from nixbk.planner.compiler import Flavour
 from nixbk.planner.survey import learn, survey
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.nix_command import NixCommand
-from nixbk.resolve.sources import open_source
-from nixbk.schema.files import read_manifest
+from nixbk.resolve.sources import bundle_folder, open_source
+from nixbk.schema.files import read_lock, read_manifest
 from nixbk.schema.lock import BundleOrigin
 from nixbk.schema.manifest import Image, Manifest
 from nixbk.schema.manifest_file import ManifestFile
@@ -91,7 +91,9 @@ def realise(
     lock_file = manifest_file.with_suffix(".lock")
     asked = ManifestFile(wish, b"", "command line")
     folder = manifest_file.parent
-    locked = make_lock(asked, folder, lock_file, NixCommand(folder))
+    nix = NixCommand(folder, without=(lock_file, bundle_folder(lock_file)))
+    old = read_lock(lock_file) if lock_file.exists() else None
+    locked = make_lock(asked, folder, lock_file, nix, old=old)
     with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
         for _ in range(MAX_ROUNDS):
             try:

@@ -8,12 +8,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.executor import Executor, ProbeMetError
-from nixbk.apply.prober import CacheProber
+from nixbk.apply.prober import CacheProber, is_miss
 from nixbk.apply.solver import Solver
 from nixbk.apply.targets import planned, targets
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
-from nixbk.buildkit.errors import BuilderError
+from nixbk.buildkit.errors import BuilderError, BuildFailed
 from nixbk.buildkit.protocols import Result
 from nixbk.errors import NixbkError
 from nixbk.image.config import CONFIG_METADATA
@@ -68,7 +68,7 @@ class Project:
 
     def open_source(self, source: LockedSource) -> BinaryIO:
         """The NAR of a source, which lies beside the lock."""
-        return open_source(self.lock_file, source)
+        return open_source(self.lock_file, source, self.lock.inputs)
 
 
 def open_project(
@@ -150,10 +150,10 @@ def apply_plan(
                 show(shown)
             try:
                 _realise(bench, graph, states, settings.jobs, progress)
+                for state in states:
+                    _deliver(bench, graph, state, delivered)
             except (RealisationChangedError, ProbeMetError):
                 continue
-            for state in states:
-                _deliver(bench, graph, state, delivered)
             return shown
     raise NixbkError(
         "the results of the builds change each time they are built",
@@ -224,6 +224,8 @@ def _export(
         try:
             return _export_once(bench, graph, image, target)
         except BuilderError as error:
+            if isinstance(error, BuildFailed) and is_miss(error):
+                raise ProbeMetError(image.key) from error
             if LOST_SNAPSHOT.search(error.message) is None:
                 raise
     return _export_once(bench, graph, image, target)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from nixbk.resolve.sources import bundle_file, bundle_folder, unpacked
 from nixbk.schema.files import FileError, write_atomically
+from nixbk.schema.lock import BundleOrigin
 from nixbk.schema.lock_document import to_bytes
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def prune_bundle(lock_path: Path, lock: Lock) -> int:
     What the bundle never wrote is left alone.
     """
     folder = bundle_folder(lock_path)
-    needed = {f"{source.nar_hash.digest.hex()}.nar.xz" for source in lock.sources.values()}
+    origins = [source.origin for source in lock.sources.values()]
+    needed = {f"{o.sha256}.nar.xz" for o in origins if isinstance(o, BundleOrigin)}
     removed = 0
     with contextlib.suppress(FileNotFoundError):
         for place in folder.iterdir():

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,8 @@ class InputTrees:
                     if not place.exists():  # somebody else was quicker
                         raise
         except (OSError, tarfile.TarError, subprocess.SubprocessError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is an open answer, too
             raise InputTreeError(
                 f"cannot fetch {source.url!r}: {error}", where=f"inputs.{locked.name}"
             ) from error

@@ -30,8 +30,8 @@ USE = """
 { archive, repository }: let make = name: src: derivation {
   inherit name src; system = "x86_64-linux"; builder = "/bin/sh"; };
 in {
-  small = make "small" (archive + "/small");
-  big = make "big" (archive + "/dir/big");
+  small = make "small" (builtins.path { path = archive + "/small"; });
+  big = make "big" (builtins.path { path = archive + "/dir/big"; });
   whole = make "whole" "${archive}";
   checkout = make "checkout" "${repository}";
 }

@@ -20,12 +20,13 @@ def test_sandbox(bench: Bench) -> None:
       id; pwd; umask; hostname; cat /etc/passwd /etc/group /etc/hosts; ls -1A /etc /tmp /build
       stat -c '%n %a %u:%g' / /build /tmp /nix /nix/store /bin
       grep -E '^(Cap|NoNewPrivs|Seccomp:|Groups|Uid|Gid)' /proc/self/status
-      ulimit -c; cat; test -t 1 && test -t 2 && echo terminal
+      ulimit -c; cat; ls -l /dev/ptmx | grep -o '/dev/ptmx.*'; grep -c 'shm.*noexec' /proc/mounts
+      test -t 1 && test -t 2 && echo terminal
       env | sort; echo x > /dev/tty
       [ -e $seed/bin/sh ] && ! : > $seed/x
       ip -o addr | grep -o 'inet6\? [^ ]*'
       for f in /x /nix/x /etc/x /bin/x /.nixbk/x /.nixbk/helper; do : > $f; done
-      ls /.nixbk; cat /proc/1/environ; chmod 4755 $NIX_BUILD_TOP; chmod 2755 $NIX_BUILD_TOP
+      ls /.nixbk; ls /sys; cat /proc/1/environ; chmod 4755 $NIX_BUILD_TOP; chmod 2755 $NIX_BUILD_TOP
       echo ok > $out
     """.replace(" && ! ", " ; ")
     env = {"NIX_BUILD_TOP": "/build", "seed": SEED, "latin": "\xff\xe9"}
@@ -73,6 +74,8 @@ CapAmb:	0000000000000000
 NoNewPrivs:	1
 Seccomp:	2
 0
+/dev/ptmx -> /dev/pts/ptmx
+0
 terminal
 NIX_BUILD_CORES=3
 NIX_BUILD_TOP=/build
@@ -94,6 +97,7 @@ bash: /bin/x: Permission denied
 bash: /.nixbk/x: Permission denied
 bash: /.nixbk/helper: Permission denied
 ls: can't open '/.nixbk': Permission denied
+ls: can't open '/sys': Permission denied
 cat: can't open '/proc/1/environ': Permission denied
 chmod: /build: Operation not permitted
 chmod: /build: Operation not permitted
@@ -195,3 +199,11 @@ def test_network(bench: Bench) -> None:
         f"{OUT}/y": "- 555 0:0 1",
         f"{OUT}/z": "l 0:0 1 -> y",
     }
+
+
+def test_i686(bench: Bench) -> None:
+    """A build for i686 sees a machine of that kind, others the real one."""
+    done = bench.build("uname -m | tee $out", system="i686-linux")
+    assert done.log == "i686\n"
+    done = bench.build("uname -m | tee $out", system="x86_64-linux")
+    assert done.log == "x86_64\n"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -33,23 +34,51 @@ def qemu() -> Path:
 
 
 def run_arm64(qemu: Path, root: Path, kind: str, step: Mapping[str, object]) -> dict[str, object]:
-    """Run a step by the arm64 program in *root*, and return its result."""
-    program: HelperKind = "build" if kind == "fetch" else "unpack"
+    """Run a step by the arm64 program as process 1 in *root*, and return its result."""
+    program: HelperKind = "unpack" if kind == "unpack" else "build"
     (root / ".nixbk" / "result").mkdir(parents=True)
     shutil.copy(helper_binary(program, "arm64").path, root / ".nixbk" / "helper")
     shutil.copy(qemu, root / "qemu")
+    (root / "proc").mkdir()
+    unshare, chroot = shutil.which("unshare"), shutil.which("chroot")
+    assert unshare is not None
+    assert chroot is not None
+    enter = [unshare, "--fork", "--pid", f"--mount-proc={root / 'proc'}", chroot, str(root)]
     done = subprocess.run(
-        ["/qemu", "/.nixbk/helper", kind],
-        preexec_fn=lambda: os.chroot(root),
-        cwd="/",
+        [*enter, "/qemu", "/.nixbk/helper", kind],
         env={"NIXBK_STEP": json.dumps({"version": 1, "kind": kind, **step})},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     result: dict[str, object] = json.loads((root / ".nixbk/result/result.json").read_text())
     return result
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="chroot is for root")
+def test_arm64_builds(qemu: Path, tmp_path: Path) -> None:
+    """The program for arm64 runs a builder, ends what it left, and registers its output."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "dev").mkdir()
+    os.mknod(tmp_path / "dev" / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    shutil.copy(ROOT / "examples/minipkgs/seed/bin/bash", tmp_path / "bin" / "sh")
+    step = {
+        "outputs": {"out": PATH},
+        "builder": "/bin/sh",
+        "args": ["-euc", "echo $out $UID > $out; (while :; do :; done) &"],
+        "env": {"out": PATH},
+    }
+    archive = nar.file_nar(f"{PATH} 1000\n".encode())
+    digest, size_bytes = nar.nar_hash([archive])
+    output = {
+        "path": PATH,
+        "narHash": digest.sri(),
+        "narSize": size_bytes,
+        "references": [PATH],
+        "type": "regular",
+    }
+    assert run_arm64(qemu, tmp_path, "build", step) == {"version": 1, "outputs": {"out": output}}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="chroot is for root")
