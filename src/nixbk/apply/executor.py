@@ -83,21 +83,28 @@ class Executor:
         """
         schedule = Schedule(self.graph, to_build)
         running: dict[Future[bytes], StorePath] = {}
+        met: ProbeMetError | None = None
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
-                while schedule:
-                    while len(running) < self.jobs and (drv := schedule.take()) is not None:
+                while schedule and not (met and not running):
+                    while not met and len(running) < self.jobs and (drv := schedule.take()):
                         step = self.graph.step(drv, Flavour.RUN)
                         self._follow(drv, step)
                         running[pool.submit(self._build_step, step)] = drv
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
                         drv = running.pop(future)
-                        self._note(drv, self._result(drv, future))
-                        schedule.done(drv)
+                        try:
+                            self._note(drv, self._result(drv, future))
+                        except ProbeMetError as error:
+                            met = error  # what runs may end; nothing new begins
+                        else:
+                            schedule.done(drv)
             except BaseException:
                 self.solver.cancel()
                 raise
+        if met:
+            raise met
 
     def _follow(self, drv: StorePath, step: Step) -> None:
         download = self.graph.lock.derivations[drv].builder == FETCH_BUILDER

@@ -26,7 +26,12 @@ _GROUP: Final = 200
 
 def is_miss(error: BuildFailed) -> bool:
     """Whether a probe's failure means that something is not in the cache."""
-    return any(text in error.message for text in _MISSES)
+    return is_miss_text(error.message)
+
+
+def is_miss_text(message: str) -> bool:
+    """Whether *message* is what BuildKit says when a probe finds nothing."""
+    return any(text in message for text in _MISSES)
 
 
 class CacheProber:
@@ -65,7 +70,8 @@ class CacheProber:
         except BuildFailed as error:
             if not is_miss(error):
                 raise
-            return error.failure.vertex == together.vertex.digest
+            # not the digest: daemons number the vertices of a definition anew
+            return error.failure.name == together.vertex.name
         return True
 
     def _there(self, root: Output) -> bool:

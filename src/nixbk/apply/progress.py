@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from nixbk.apply.prober import is_miss_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,7 +97,10 @@ class Progress:
                     self.ran[known.step] = 0.0
                     if self._starts:
                         self._say(f"{known.verbs[0]} {_name(known.step)}")
-                if vertex.HasField("completed") and known.said_start and not known.ended:
+                if vertex.error and is_miss_text(vertex.error):
+                    known.said_start = False  # it met a probe and did not run
+                    self.ran.pop(known.step, None)
+                elif vertex.HasField("completed") and known.said_start and not known.ended:
                     known.ended = True
                     duration_s = _seconds(vertex.completed) - known.started_s
                     self.ran[known.step] = duration_s

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from nixbk.apply.executor import Executor, ProbeMetError
+from nixbk.apply.executor import Executor
 from nixbk.apply.prober import CacheProber
+from nixbk.apply.rounds import until_settled
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
-from nixbk.errors import NixbkError
-from nixbk.planner.build_graph import RealisationChangedError
 from nixbk.planner.compiler import Flavour
 from nixbk.planner.survey import learn, survey
 from nixbk.resolve.locker import make_lock
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from nixbk.resolve.locker import Locked
     from nixbk.schema.lock import LockedSource
 
-MAX_ROUNDS: Final = 5
 SPOOL_BYTES: Final = 8 * 1024 * 1024
 _IMAGE: Final = "build"
 
@@ -95,12 +93,7 @@ def realise(
     old = read_lock(lock_file) if lock_file.exists() else None
     locked = make_lock(asked, folder, lock_file, nix, old=old)
     with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
-        for _ in range(MAX_ROUNDS):
-            try:
-                return _build(bench, settings.jobs, progress)
-            except (RealisationChangedError, ProbeMetError):
-                continue
-    raise NixbkError("the results of the builds change each time they are built")
+        return until_settled(lambda: _build(bench, settings.jobs, progress))
 
 
 def _build(bench: Workbench, jobs: int, progress: Progress) -> tuple[BuiltOutput, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.executor import Executor, ProbeMetError
 from nixbk.apply.prober import CacheProber, is_miss
+from nixbk.apply.rounds import until_settled
 from nixbk.apply.solver import Solver
 from nixbk.apply.targets import planned, targets
 from nixbk.apply.verify import verify
@@ -17,7 +18,6 @@ from nixbk.buildkit.errors import BuilderError, BuildFailed
 from nixbk.buildkit.protocols import Result
 from nixbk.errors import NixbkError
 from nixbk.image.config import CONFIG_METADATA
-from nixbk.planner.build_graph import RealisationChangedError
 from nixbk.planner.compiler import Flavour
 from nixbk.planner.images import blueprint, compile_image, wanted_paths
 from nixbk.planner.plan import planned_image
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from nixbk.schema.lock import Lock, LockedSource
     from nixbk.schema.manifest import Image, Manifest
 
-MAX_ROUNDS: Final = 5
 EXPORT_RETRIES: Final = 3
 # Docker finds a layer there, and removes it with the image it was part of before it uses it.
 # Source: moby/buildkit issue 6521.
@@ -140,25 +139,21 @@ def apply_plan(
     Returns:
         The plan that was carried out.
     """
-    shown: Plan | None = None
+    shown: list[Plan] = []
     with open_workbench(project.lock, project.open_source, settings) as bench:
-        for _ in range(MAX_ROUNDS):
+
+        def attempt() -> None:
             graph = bench.graph()
             states = _inspect(project, bench, graph)
-            if shown is None:
-                shown = _plan(bench, graph, states)
-                show(shown)
-            try:
-                _realise(bench, graph, states, settings.jobs, progress)
-                for state in states:
-                    _deliver(bench, graph, state, delivered)
-            except (RealisationChangedError, ProbeMetError):
-                continue
-            return shown
-    raise NixbkError(
-        "the results of the builds change each time they are built",
-        hint="a derivation of this lock is not reproducible; build it alone to find out which",
-    )
+            if not shown:
+                shown.append(_plan(bench, graph, states))
+                show(shown[0])
+            _realise(bench, graph, states, settings.jobs, progress)
+            for state in states:
+                _deliver(bench, graph, state, delivered)
+
+        until_settled(attempt)
+    return shown[0]
 
 
 def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[ImageState]:

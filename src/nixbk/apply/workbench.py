@@ -102,7 +102,8 @@ class Workbench:
         operation while one of them is part of it, and a failed probe would fail the other.
         """
         on_status = progress.on_status if progress is not None else None
-        with self.client.build(self.session, on_status=on_status) as build:
+        internal = progress is None  # a question, and no build of anybody's history
+        with self.client.build(self.session, internal=internal, on_status=on_status) as build:
             yield Solver(build, self.faults)
             build.finish(Result())
 

@@ -32,9 +32,10 @@ def apply(
     from nixbk.apply.service import apply_plan, open_project
     from nixbk.apply.workbench import Settings
     from nixbk.cli.live import lines
-    from nixbk.cli.show import delivered_line, plan_lines, print_json
+    from nixbk.cli.show import delivered_line, plan_lines, print_edits, print_json
 
     project = open_project(manifest, lock, images)
+    print_edits(project)
     settings = Settings(builder=builder, environ=os.environ, max_jobs=max_jobs, cores=cores)
     deliveries: list[dict[str, str]] = []
     with lines(err=json, logs=logs) as (say, progress):

@@ -28,9 +28,10 @@ def plan(
 
     from nixbk.apply.service import make_plan, open_project
     from nixbk.apply.workbench import Settings
-    from nixbk.cli.show import plan_lines, print_json
+    from nixbk.cli.show import plan_lines, print_edits, print_json
 
     project = open_project(manifest, lock, images)
+    print_edits(project)
     found = make_plan(project, Settings(builder=builder, environ=os.environ))
     if json:
         print_json(found.to_json())

@@ -1,4 +1,4 @@
-"""How plans and results look in a terminal of 80 columns. Pure but for :func:`print_json`."""
+"""How plans and results look in a terminal of 80 columns. Effect: the ``print`` functions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nixbk.apply.service import Project
     from nixbk.schema.plan import Plan, PlannedImage
 
 LISTED: Final = 30
@@ -53,6 +54,14 @@ def size_text(size_bytes: int) -> str:
 def count_text(number: int, noun: str) -> str:
     """A number with its noun in singular or plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def print_edits(project: Project) -> None:
+    """Say on standard error which files are no longer as they were locked."""
+    from nixbk.resolve.sources import changed_sources
+
+    for error in changed_sources(project.lock_file, project.lock, all_of_them=False):
+        sys.stderr.write(f"nixbk: note: {error.message}\n  hint: {error.hint}\n")
 
 
 def _image_lines(key: str, image: PlannedImage) -> Iterator[str]:

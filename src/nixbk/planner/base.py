@@ -21,6 +21,7 @@ MTIME_S: Final = 1
 FOLDERS: Final = (
     "/.nixbk", "/bin", "/build", "/dev", "/etc", "/nix", "/nix/store", "/proc", "/sys", "/tmp",  # noqa: S108  a folder of the sandbox
 )  # fmt: skip
+FOLDER_MODES: Final = {"/etc": 0o555}
 TEXTS: Final = {
     "/etc/group": b"root:x:0:\nnixbld:!:100:\nnogroup:x:65534:\n",
     "/etc/hosts": b"127.0.0.1 localhost\n::1 localhost\n",
@@ -40,7 +41,7 @@ def base_root() -> Output:
     made = file(
         None,
         [
-            *(Mkdir(path, mtime_s=MTIME_S) for path in FOLDERS),
+            *(Mkdir(path, FOLDER_MODES.get(path, 0o755), mtime_s=MTIME_S) for path in FOLDERS),
             *(Mkfile(path, data, mtime_s=MTIME_S) for path, data in TEXTS.items()),
         ],
         name="files of every step",

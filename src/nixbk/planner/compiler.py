@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from nixbk.schema.lock import LockedSource
 
 FETCH_BUILDER: Final = "builtin:fetchurl"
+TOGETHER: Final = "all that is needed"
 PROBE_HOST: Final = "nixbk.invalid"
 PROBE_IP: Final = "no build: this is a probe"
 RUN_IP: Final = "127.0.0.1"
@@ -204,6 +205,9 @@ class Compiler:
         mounts += [
             Mount("/build", readonly=False),
             Mount("/tmp", readonly=False),  # noqa: S108  a path inside the sandbox
+            # BuildKit's own is small and not executable; Nix has no /sys at all.
+            Mount("/dev/shm", kind="tmpfs"),  # noqa: S108  as above
+            Mount("/sys", kind="tmpfs"),
         ]
         network = any(output.is_fixed for output in derivation.outputs.values())
         if not network:
@@ -235,7 +239,7 @@ class Compiler:
             for index, root in enumerate(roots)
         ]
         document = StepDocument.of("probe", {})
-        return self._step("probe", document, mounts, name="probe", origin=None).result
+        return self._step("probe", document, mounts, name=TOGETHER, origin=None).result
 
     def _builtin(
         self, derivation: Derivation, outputs: Mapping[str, StorePath], origin: Origin | None
@@ -258,7 +262,7 @@ class Compiler:
 
     def _helper(self, helper: HelperFile, name: str) -> Output:
         return http(
-            self._url(helper.url),
+            self._url(helper.url, helper.sha256),
             checksum=f"sha256:{helper.sha256}",
             filename="helper",
             mode=0o555,
@@ -267,7 +271,7 @@ class Compiler:
 
     def _download(self, url: str, sha256: str, name: str, origin: Origin | None) -> Output:
         return http(
-            self._url(url),
+            self._url(url, sha256),
             checksum=f"sha256:{sha256}",
             filename=FETCHED_FILE,
             mode=0o444,
@@ -275,8 +279,10 @@ class Compiler:
             origin=origin,
         )
 
-    def _url(self, url: str) -> str:
-        return REFUSED_URL if self._flavour is Flavour.PROBE else url
+    def _url(self, url: str, sha256: str) -> str:
+        # Two operations of one URL, each in two builds, can lock each other out of BuildKit's
+        # resolver caches for ever; so every download has its own.
+        return REFUSED_URL + sha256 if self._flavour is Flavour.PROBE else url
 
     def _step(  # noqa: PLR0913  as many things differ between steps
         self,

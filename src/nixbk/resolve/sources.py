@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
+import stat
 import tempfile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -75,19 +76,41 @@ def open_source(
     raise failure
 
 
-def changed_sources(lock_path: Path, lock: Lock) -> tuple[SourceError, ...]:
+def changed_sources(
+    lock_path: Path, lock: Lock, *, all_of_them: bool = True
+) -> tuple[SourceError, ...]:
     """What of the repository is no longer as it was locked, one error for each source.
 
-    Reads every file that the lock refers to, and nothing of the bundle.
+    Reads the files that the lock refers to, and nothing of the bundle.
+
+    Args:
+        lock_path: the lock's file.
+        lock: the lock.
+        all_of_them: whether files older than the lock are read, too.
     """
+    locked_ns = 0 if all_of_them else lock_path.stat().st_mtime_ns
     found = []
     for source in lock.sources.values():
-        if isinstance(source.origin, FileOrigin):
-            try:
-                open_source(lock_path, source).close()
-            except SourceError as error:
-                found.append(error)
+        match source.origin:
+            case FileOrigin(file) if _newer(lock_path.parent / file, locked_ns):
+                try:
+                    open_source(lock_path, source).close()
+                except SourceError as error:
+                    found.append(error)
     return tuple(found)
+
+
+def _newer(path: Path, than_ns: int) -> bool:
+    """Whether anything at or below *path* changed after *than_ns*, or *path* is gone."""
+    try:
+        status = path.lstat()
+        if max(status.st_mtime_ns, status.st_ctime_ns) > than_ns:
+            return True
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        return any(below.name != ".git" and _newer(below, than_ns) for below in path.iterdir())
+    except OSError:
+        return True
 
 
 def _attempts(

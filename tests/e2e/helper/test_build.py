@@ -23,12 +23,12 @@ def test_sandbox(bench: Bench) -> None:
       ulimit -c; cat; ls -l /dev/ptmx | grep -o '/dev/ptmx.*'; grep -c 'shm.*noexec' /proc/mounts
       test -t 1 && test -t 2 && echo terminal
       env | sort; echo x > /dev/tty
-      [ -e $seed/bin/sh ] && ! : > $seed/x
+      [ -e $seed/bin/sh ]; : > $seed/x
       ip -o addr | grep -o 'inet6\? [^ ]*'
       for f in /x /nix/x /etc/x /bin/x /.nixbk/x /.nixbk/helper; do : > $f; done
       ls /.nixbk; ls /sys; cat /proc/1/environ; chmod 4755 $NIX_BUILD_TOP; chmod 2755 $NIX_BUILD_TOP
       echo ok > $out
-    """.replace(" && ! ", " ; ")
+    """
     env = {"NIX_BUILD_TOP": "/build", "seed": SEED, "latin": "\xff\xe9"}
     files = {"b": "", "a": "text"}
     done = bench.build(f"set +e; {script}", env=env, files=files, settings="x;nixbk:cores=3")
