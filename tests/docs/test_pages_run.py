@@ -31,7 +31,7 @@ PAGES: Final = [
 @cache
 def engines() -> dict[str, str]:
     """Docker, Nix, a registry and the programs of the pages, with the variables that tell of them."""
-    command = [ROOT / "dev" / "engines", "start", "docker", "nix", "tools", "mirror", "registry"]
+    command = [str(ROOT / "dev" / "engines"), "start", "docker", "nix", "tools", "mirror", "registry"]
     done = subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE)
     found: dict[str, dict[str, str]] = json.loads(done.stdout)
     return {key: value for variables in found.values() for key, value in variables.items()}

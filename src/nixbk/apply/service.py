@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from nixbk.schema.manifest import Image, Manifest
 
 EXPORT_RETRIES: Final = 3
-# Docker finds a layer there, and removes it with the image it was part of before it uses it.
-# Source: moby/buildkit issue 6521.
-LOST_SNAPSHOT: Final = re.compile("failed to prepare extraction snapshot .* does not exist")
+# Docker finds a layer there and removes it with the image it was part of, or finds no image of a
+# name that another client then makes. Source: moby/buildkit issue 6521.
+EXPORT_RACES: Final = re.compile(
+    r"failed to prepare extraction snapshot .* does not exist|^image .*: already exists"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ def _export(
         except BuilderError as error:
             if isinstance(error, BuildFailed) and is_miss(error):
                 raise ProbeMetError(image.key) from error
-            if LOST_SNAPSHOT.search(error.message) is None:
+            if EXPORT_RACES.search(error.message) is None:
                 raise
     return _export_once(bench, graph, image, target)
 

@@ -99,7 +99,10 @@ def run(arguments: Sequence[str]) -> int:
     except NixbkError as error:
         return _report(error)
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        code = int(stop.exit_code)
+        if code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
+            typer.echo("nixbk: interrupted", err=True)
+        return code
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("nixbk: interrupted", err=True)
         return INTERRUPTED

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nixbk.schema.plan import Plan, PlannedImage
 
 LISTED: Final = 30
+COLUMNS: Final = 80
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
 _VERBS: Final = {"load": "load into Docker", "write": "write", "push": "push"}
@@ -81,4 +82,9 @@ def _image_lines(key: str, image: PlannedImage) -> Iterator[str]:
         yield f"  send {count_text(len(image.send), 'source')}, {size_text(total)}"
     for target in image.targets:
         if target.action != "none":
-            yield f"  {_VERBS[target.action]} {target.name}: {target.reasons[0]}"
+            yield _fitting(f"  {_VERBS[target.action]} {target.name}: {target.reasons[0]}")
+
+
+def _fitting(line: str) -> str:
+    """*line*, cut where a terminal of 80 columns ends."""
+    return line if len(line) <= COLUMNS else line[: COLUMNS - 1] + "…"

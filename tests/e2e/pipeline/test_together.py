@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from conftest import MakeProject
 
 
-def _end(process: subprocess.Popen[str]) -> Done:
-    with process:
-        out, err = process.communicate()
-    assert process.returncode == 0, f"{out}{err}"
-    return Done(process.returncode, out, err)
+def _end(*processes: subprocess.Popen[str]) -> list[Done]:
+    """Wait for all of them, and see that each ended well."""
+    printed = [process.communicate() for process in processes]
+    done = [Done(p.returncode, *texts) for p, texts in zip(processes, printed, strict=True)]
+    assert [one.code for one in done] == [0] * len(done), done
+    return done
 
 
 @pytest.mark.parametrize("same_cache", [True, False])
@@ -30,7 +31,7 @@ def test_two_applies_at_once(make_project: MakeProject, *, same_cache: bool) -> 
         project.lock()
         planned = set(project.planned())
         processes = [one.start("apply", "--json") for one in (project, other)]
-        done = [applied(_end(process)) for process in processes]
+        done = map(applied, _end(*processes))
         assert {name for one in done for name in one.built} == planned
         assert not project.plan()["changes"]
         assert project.printed("app").startswith("tool:lib words ")
