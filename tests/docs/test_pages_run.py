@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from typing import Final
 
 import pytest
 from doc_pages import commands, complaint, page_before, results, script
+from engines import start
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
@@ -29,30 +29,27 @@ PAGES: Final = [
 
 
 @cache
-def engines() -> dict[str, str]:
-    """Docker, Nix, a registry and the programs of the pages, with the variables that tell of them."""
-    command = [str(ROOT / "dev" / "engines"), "start", "docker", "nix", "tools", "mirror", "registry"]
-    done = subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE)
-    found: dict[str, dict[str, str]] = json.loads(done.stdout)
-    return {key: value for variables in found.values() for key, value in variables.items()}
+def variables() -> dict[str, str]:
+    """Start what the pages need; the variables that tell of it."""
+    return start("docker", "nix", "tools", "mirror", "registry")
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the shell of a page finds: nothing of the user's settings, and an empty cache."""
+    found = variables()
     folder = tmp_path_factory.mktemp("environment")
     seed = ROOT / "examples" / "minipkgs" / "seed" / "bin" / "busybox"
-    variables = engines()
     (folder / "bin").mkdir()
     busybox = folder / "bin" / "busybox"
     shutil.copy(seed, busybox)
     with busybox.open("ab") as file:
         file.write(secrets.token_bytes(16))  # so that no builder has seen what is made of it
-    folders = [folder / "bin", Path(sys.executable).parent, variables["NIXBK_DEV_BIN"]]
+    folders = [folder / "bin", Path(sys.executable).parent, found["NIXBK_DEV_BIN"]]
     own = {k: v for k, v in os.environ.items() if not k.startswith(("NIXBK_", "BUILDKIT_"))}
     return {
         **own,
-        "DOCKER_HOST": variables["DOCKER_HOST"],
+        "DOCKER_HOST": found["DOCKER_HOST"],
         "PATH": os.pathsep.join([*map(str, folders), os.environ["PATH"]]),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "COLUMNS": "80",
@@ -84,7 +81,7 @@ class Runner:
         return self._folder / page.relative_to(ROOT).with_suffix("") / "here"
 
     def _run(self, page: Path) -> list[str]:
-        text = page.read_text().replace(REGISTRY, engines()["NIXBK_TEST_REGISTRY"])
+        text = page.read_text().replace(REGISTRY, variables()["NIXBK_TEST_REGISTRY"])
         folder = self._left_by(page)
         folder.parent.mkdir(parents=True)
         before = page_before(text)
@@ -117,9 +114,7 @@ class Runner:
 
 
 @pytest.fixture(scope="session")
-def runner(
-    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
-) -> Runner:
+def runner(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Runner:
     """One for all pages."""
     return Runner(tmp_path_factory.mktemp("pages"), environment)
 

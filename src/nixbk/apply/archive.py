@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import tarfile
     from pathlib import Path
 
 _MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
@@ -20,6 +20,8 @@ def archive_config(file: Path) -> Any:
 
     Source: OCI image layout, ``image-layout.md``.
     """
+    import tarfile  # noqa: PLC0415  few plans have an archive
+
     try:
         with tarfile.open(file, "r:") as archive:
             manifests = _document(archive, "index.json")["manifests"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -16,83 +17,33 @@ from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
 from nixbk.buildkit.errors import BuilderError, BuildFailed
 from nixbk.buildkit.protocols import Result
-from nixbk.errors import NixbkError
 from nixbk.image.config import CONFIG_METADATA
 from nixbk.planner.compiler import Flavour
 from nixbk.planner.images import blueprint, compile_image, wanted_paths
 from nixbk.planner.plan import planned_image
 from nixbk.planner.survey import Survey, learn, survey
-from nixbk.resolve.sources import open_source
-from nixbk.schema.files import read_lock, read_manifest
-from nixbk.schema.freshness import require_fresh
 from nixbk.schema.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import BinaryIO
+    from collections.abc import Callable, Mapping, Sequence
 
     from nixbk.apply.progress import Progress
+    from nixbk.apply.project import Project
     from nixbk.apply.targets import Target
     from nixbk.apply.workbench import Settings, Workbench
+    from nixbk.buildkit.protocols import Build
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.images import ImageBlueprint
-    from nixbk.schema.lock import Lock, LockedSource
-    from nixbk.schema.manifest import Image, Manifest
+    from nixbk.schema.manifest import Image
 
 EXPORT_RETRIES: Final = 3
+BUILT_ANEW: Final = ("its content is built anew",)
 # Docker finds a layer there and removes it with the image it was part of, or finds no image of a
 # name that another client then makes. Source: moby/buildkit issue 6521.
 EXPORT_RACES: Final = re.compile(
     r"failed to prepare extraction snapshot .* does not exist|^image .*: already exists"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A manifest, its lock, and which of the images are meant.
-
-    Attributes:
-        manifest_file: where the manifest lies.
-        lock_file: where the lock lies.
-        manifest: the manifest.
-        lock: the lock, of this manifest.
-        images: keys of the images that are meant.
-    """
-
-    manifest_file: Path
-    lock_file: Path
-    manifest: Manifest
-    lock: Lock
-    images: tuple[str, ...]
-
-    def open_source(self, source: LockedSource) -> BinaryIO:
-        """The NAR of a source, which lies beside the lock."""
-        return open_source(self.lock_file, source, self.lock.inputs)
-
-
-def open_project(
-    manifest_file: Path, lock_file: Path | None, images: Sequence[str] | None
-) -> Project:
-    """Read manifest and lock and see that they belong together.
-
-    Raises:
-        NixbkError: a file is wrong, the lock is stale, or an image is not in the manifest.
-    """
-    lock_file = lock_file or manifest_file.with_suffix(".lock")
-    manifest = read_manifest(manifest_file).manifest
-    lock = read_lock(lock_file)
-    require_fresh(manifest, lock, manifest_file.name, lock_file.name)
-    for name in images or ():
-        if name not in manifest.images:
-            raise NixbkError(
-                f"there is no image {name!r}",
-                where=str(manifest_file),
-                hint=f"the images are {', '.join(manifest.images)}",
-            )
-    chosen = tuple(dict.fromkeys(images or manifest.images))
-    return Project(manifest_file, lock_file, manifest, lock, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +111,52 @@ def apply_plan(
 
 def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[ImageState]:
     """Hold every image against the cache and its targets."""
-    images = [(key, project.lock.images[key]) for key in project.images]
+    locked = {key: project.lock.images[key] for key in project.images}
     orders = {
-        key: graph.build_order([found.drv_path for found in locked.installables])
-        for key, locked in images
+        key: graph.build_order([found.drv_path for found in image.installables])
+        for key, image in locked.items()
     }
-    states = []
     with bench.solving() as solver:
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
         learn(graph, list(dict.fromkeys(chain(*orders.values()))), bench.known, prober)
-        for key, locked in images:
-            image = project.manifest.images[key]
-            found = survey(graph, orders[key], wanted_paths(locked), prober)
-            places = targets(key, image, bench.client, project.manifest_file.parent)
-            reasons: list[tuple[str, ...]] = [("its content is built anew",)] * len(places)
-            if not (found.to_build or found.to_send):
-                wanted = blueprint(graph, key, image, bench.workshop.platform)
-                reasons = [place.differences(wanted, solver.build) for place in places]
-            paired = tuple(zip(places, reasons, strict=True))
-            states.append(ImageState(key, image, found, paired, orders[key]))
-    return states
+        # one question for all images, which their surveys then share
+        wanted = [path for image in locked.values() for path in wanted_paths(image)]
+        survey(graph, list(dict.fromkeys(chain(*orders.values()))), wanted, prober)
+        surveys = {
+            key: survey(graph, orders[key], wanted_paths(image), prober)
+            for key, image in locked.items()
+        }
+        places = _places(project, bench, graph, surveys, solver.build)
+    return [
+        ImageState(key, project.manifest.images[key], surveys[key], places[key], orders[key])
+        for key in project.manifest.images
+        if key in locked
+    ]
+
+
+def _places(
+    project: Project,
+    bench: Workbench,
+    graph: BuildGraph,
+    surveys: Mapping[str, Survey],
+    build: Build,
+) -> dict[str, tuple[tuple[Target, tuple[str, ...]], ...]]:
+    """Where each image goes and why it would be written there; all targets are asked at once."""
+    folder = project.manifest_file.parent
+    asked: list[tuple[str, Target, ImageBlueprint | None]] = []
+    for key, found in surveys.items():
+        image = project.manifest.images[key]
+        complete = not (found.to_build or found.to_send)
+        wanted = blueprint(graph, key, image, bench.workshop.platform) if complete else None
+        asked += [(key, place, wanted) for place in targets(key, image, bench.client, folder)]
+    with ThreadPoolExecutor(max(len(asked), 1)) as pool:
+        reasons = pool.map(
+            lambda row: row[1].differences(row[2], build) if row[2] else BUILT_ANEW, asked
+        )
+        places: dict[str, list[tuple[Target, tuple[str, ...]]]] = {key: [] for key in surveys}
+        for (key, place, _), why in zip(asked, reasons, strict=True):
+            places[key].append((place, why))
+    return {key: tuple(rows) for key, rows in places.items()}
 
 
 def _realise(

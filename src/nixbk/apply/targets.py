@@ -12,13 +12,12 @@ import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from nixbk.apply.archive import archive_config
 from nixbk.errors import NixbkError
 from nixbk.image.config import config_matches
 from nixbk.image.errors import ImageError
-from nixbk.schema.manifest import DockerOutput, OciOutput
 from nixbk.schema.plan import PlannedTarget
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from nixbk.schema.plan import TargetAction
 
 from nixbk.buildkit.protocols import Exporter
+
+# An archive has these media types alone; so one image has one digest wherever it goes.
+OCI: Final = {"oci-mediatypes": "true"}
 
 
 class Target(Protocol):
@@ -89,7 +91,7 @@ class DockerEngine:
     @contextmanager
     def exporter(self) -> Iterator[Exporter]:
         """Docker's own exporter, which replaces the tag last."""
-        yield Exporter("moby", {"name": self.name})
+        yield Exporter("moby", {"name": self.name, **OCI})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class Registry:
     @contextmanager
     def exporter(self) -> Iterator[Exporter]:
         """Push; the tag is written last."""
-        attrs = {"name": self.name, "push": "true", "store": "false"}
+        attrs = {"name": self.name, "push": "true", "store": "false", **OCI}
         if self.insecure:
             attrs["registry.insecure"] = "true"
         yield Exporter("image", attrs)
@@ -174,22 +176,29 @@ def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Targe
         NixbkError: it is to go into Docker, and the builder is not Docker's.
     """
     reference = image.reference(key)
+    if not image.outputs:
+        return (_docker(key, reference, client),)
     found: list[Target] = []
-    for output in image.outputs or (DockerOutput(type="docker"),):
-        if isinstance(output, OciOutput):
+    for output in image.outputs:
+        # by their type and not their class, whose module is slow to load
+        if output.type == "oci":
             found.append(OciArchive(folder / output.path, reference))
-        elif isinstance(output, DockerOutput):
-            if not client.is_docker:
-                raise NixbkError(
-                    f"the builder {str(client.address)!r} is not Docker's, so the image cannot be "
-                    "loaded into it",
-                    where=f"images.{key}.outputs",
-                    hint='add [[images.NAME.outputs]] with type = "oci" or type = "registry"',
-                )
-            found.append(DockerEngine(reference, client.docker))
-        else:
+        elif output.type == "registry":
             found.append(Registry(output.name or reference, output.insecure))
+        else:
+            found.append(_docker(key, reference, client))
     return tuple(found)
+
+
+def _docker(key: str, reference: str, client: Client) -> DockerEngine:
+    if not client.is_docker:
+        raise NixbkError(
+            f"the builder {str(client.address)!r} is not Docker's, so the image cannot be "
+            "loaded into it",
+            where=f"images.{key}.outputs",
+            hint='add [[images.NAME.outputs]] with type = "oci" or type = "registry"',
+        )
+    return DockerEngine(reference, client.docker)
 
 
 def _differences(image: ImageBlueprint, found: object, absent: str) -> tuple[str, ...]:

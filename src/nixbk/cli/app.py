@@ -99,10 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     except NixbkError as error:
         return _report(error)
     except typer.Exit as stop:
-        code = int(stop.exit_code)
-        if code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
-            typer.echo("nixbk: interrupted", err=True)
-        return code
+        return int(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("nixbk: interrupted", err=True)
         return INTERRUPTED
@@ -116,6 +113,8 @@ def run(arguments: Sequence[str]) -> int:
             raise
         show()
         return usage_code
+    if code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
+        typer.echo("nixbk: interrupted", err=True)
     return code if isinstance(code, int) else 0
 
 

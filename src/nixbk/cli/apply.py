@@ -29,7 +29,8 @@ def apply(
     """
     import os
 
-    from nixbk.apply.service import apply_plan, open_project
+    from nixbk.apply.project import open_project
+    from nixbk.apply.service import apply_plan
     from nixbk.apply.workbench import Settings
     from nixbk.cli.live import lines
     from nixbk.cli.show import delivered_line, plan_lines, print_edits, print_json

@@ -26,7 +26,8 @@ def plan(
     """
     import os
 
-    from nixbk.apply.service import make_plan, open_project
+    from nixbk.apply.project import open_project
+    from nixbk.apply.service import make_plan
     from nixbk.apply.workbench import Settings
     from nixbk.cli.show import plan_lines, print_edits, print_json
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nixbk.apply.service import Project
+    from nixbk.apply.project import Project
     from nixbk.schema.plan import Plan, PlannedImage
 
 LISTED: Final = 30

@@ -9,7 +9,8 @@ import pytest
 from projects import derivation_name
 
 from nixbk.apply.progress import Progress
-from nixbk.apply.service import apply_plan, open_project
+from nixbk.apply.project import open_project
+from nixbk.apply.service import apply_plan
 from nixbk.apply.workbench import Settings
 
 if TYPE_CHECKING:
