@@ -24,8 +24,9 @@ check: setup ## linters, types, layering, generated files
 	$(UV_RUN)ruff format --check .
 	$(UV_RUN)mypy
 	$(UV_RUN)lint-imports
-	dev/protos --check
-	dev/schemas --check
+	.venv/bin/python dev/protos --check
+	.venv/bin/python dev/schemas --check
+	.venv/bin/python dev/clidocs --check
 	cd helper && go vet ./... && go test ./...
 
 .PHONY: test

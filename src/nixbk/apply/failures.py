@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REPORT: Final = "nixbk: "
 LOG_LINES: Final = 20
 ORIGINS: Final = 3
+COMMAND_LINE: Final = "command-line"
+"""The image that stands for installables which no manifest names."""
 # Source: BuildKit ``source/http/source.go``, in which what was found comes first.
 _DOWNLOAD: Final = re.compile(
     r"digest mismatch .*?(sha256:[0-9a-f]{64})(?:: | \(expected: )(sha256:[0-9a-f]{64})"
@@ -61,13 +63,17 @@ def derivation_failed(lock: Lock, derivation: StorePath, error: BuildFailed) -> 
     if not message:
         kind, message = _of_buildkit(error.message)
     origins = [
-        f"images.{key}.installables[{index}] ({lock.images[key].installables[index].text})"
+        _wish(key, index, lock.images[key].installables[index].text)
         for key, index in lock.origins(derivation)
     ]
     wanted_by = ", ".join(origins[:ORIGINS])
     if len(origins) > ORIGINS:
         wanted_by += f" and {len(origins) - ORIGINS} more"
     return DerivationFailedError(derivation, kind, message, log[-LOG_LINES:], wanted_by)
+
+
+def _wish(key: str, index: int, text: str) -> str:
+    return text if key == COMMAND_LINE else f"images.{key}.installables[{index}] ({text})"
 
 
 def _of_buildkit(message: str) -> tuple[str, str]:

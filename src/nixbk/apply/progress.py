@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from nixbk.apply.failures import REPORT
 from nixbk.apply.prober import is_miss_text
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Progress:
         *lines, vertex.partial = (vertex.partial + text).split("\n")
         for line in lines:
             vertex.log.append(line.rstrip("\r"))
-            if self._logs:
+            if self._logs and not line.startswith(REPORT):
                 self._say(f"{_name(vertex.step)}> {vertex.log[-1]}")
 
 

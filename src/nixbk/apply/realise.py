@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from nixbk.apply.executor import Executor
+from nixbk.apply.failures import COMMAND_LINE
 from nixbk.apply.prober import CacheProber
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.verify import verify
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from nixbk.schema.lock import LockedSource
 
 SPOOL_BYTES: Final = 8 * 1024 * 1024
-_IMAGE: Final = "build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def realise(
     wish = Manifest(
         inputs=inputs.inputs,
         sandbox=inputs.sandbox,
-        images={_IMAGE: Image(installables=tuple(installables))},
+        images={COMMAND_LINE: Image(installables=tuple(installables))},
     )
     lock_file = manifest_file.with_suffix(".lock")
     asked = ManifestFile(wish, b"", "command line")
@@ -98,7 +98,7 @@ def realise(
 
 def _build(bench: Workbench, jobs: int, progress: Progress) -> tuple[BuiltOutput, ...]:
     graph = bench.graph()
-    installables = bench.lock.images[_IMAGE].installables
+    installables = bench.lock.images[COMMAND_LINE].installables
     order = graph.build_order([found.drv_path for found in installables])
     wanted = [path for found in installables for path in found.paths.values()]
     with bench.solving() as solver:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nixbk.schema.manifest import Image
 
 EXPORT_RETRIES: Final = 3
-BUILT_ANEW: Final = ("its content is built anew",)
+BUILT_ANEW: Final = ("its content is to be built",)
 # Docker finds a layer there and removes it with the image it was part of, or finds no image of a
 # name that another client then makes. Source: moby/buildkit issue 6521.
 EXPORT_RACES: Final = re.compile(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nixbk.apply.archive import archive_config
+from nixbk.buildkit.errors import BuilderError
 from nixbk.errors import NixbkError
 from nixbk.image.config import config_matches
 from nixbk.image.errors import ImageError
@@ -151,7 +152,14 @@ class Registry:
 
     def differences(self, image: ImageBlueprint, build: Build) -> tuple[str, ...]:
         """Compare with what the registry has, as BuildKit sees it."""
-        found = build.resolve_image_config(self.name)
+        try:
+            found = build.resolve_image_config(self.name)
+        except BuilderError as error:
+            raise NixbkError(
+                f"the registry cannot be asked about {self.name!r}: {error.message}",
+                where=f"images.{image.key}.outputs",
+                hint="see that the builder reaches it; 'insecure = true' allows plain HTTP",
+            ) from error
         return _differences(image, found, "the registry has no such image")
 
     @contextmanager
@@ -196,7 +204,7 @@ def _docker(key: str, reference: str, client: Client) -> DockerEngine:
             f"the builder {str(client.address)!r} is not Docker's, so the image cannot be "
             "loaded into it",
             where=f"images.{key}.outputs",
-            hint='add [[images.NAME.outputs]] with type = "oci" or type = "registry"',
+            hint=f'add [[images.{key}.outputs]] with type = "oci" or type = "registry"',
         )
     return DockerEngine(reference, client.docker)
 

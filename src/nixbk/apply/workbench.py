@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from nixbk.apply.progress import Progress
     from nixbk.buildkit.client import Client
+    from nixbk.buildkit.protocols import Capabilities
     from nixbk.buildkit.session import Session
     from nixbk.schema.lock import Lock, LockedSource
 
@@ -104,8 +105,19 @@ class Workbench:
         on_status = progress.on_status if progress is not None else None
         internal = progress is None  # a question, and no build of anybody's history
         with self.client.build(self.session, internal=internal, on_status=on_status) as build:
+            self._require_platform(build.capabilities)
             yield Solver(build, self.faults)
             build.finish(Result())
+
+    def _require_platform(self, capabilities: Capabilities) -> None:
+        found = {name for worker in capabilities.workers for name in worker.platforms}
+        wanted = str(self.workshop.platform)
+        if found and wanted not in found:
+            raise NixbkError(
+                f"the builder {str(self.client.address)!r} builds for {', '.join(sorted(found))} "
+                f"and not for {wanted}",
+                hint="name a builder of that platform with --builder",
+            )
 
 
 @contextmanager

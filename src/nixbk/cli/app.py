@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED = 130
+COLUMNS = 80
 
 app = typer.Typer(
     name="nixbk",
@@ -119,7 +121,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(error: NixbkError) -> int:
-    typer.echo(f"nixbk: {error}", err=True)
+    place = f"{error.where}: " if error.where else ""
+    typer.echo(f"nixbk: {place}{error.message}", err=True)
+    if error.hint:
+        lines = textwrap.wrap(
+            error.hint,
+            COLUMNS,
+            initial_indent="  hint: ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        typer.echo("\n".join(lines), err=True)
     return int(getattr(error, "exit_code", 1))
 
 

@@ -13,7 +13,8 @@ STARTER = """\
 # What this image is made of. `nixbk lock` pins it, `nixbk plan` says what would be built,
 # `nixbk apply` builds it.
 
-# Sources of Nix code; installables such as "nixpkgs#hello" name them.
+# Sources of Nix code; installables such as "nixpkgs#hello" name them. Binary caches are not
+# used yet: all of it is built from source, which takes long for nixpkgs.
 [inputs]
 nixpkgs = "github:NixOS/nixpkgs/nixos-26.05"
 

@@ -170,7 +170,7 @@ def config_matches(wanted: ImageConfig, found: Any, layer_count: int | None = No
     """
     config, layers = found_config(found)
     differences = [
-        f"{key} is {getattr(config, key)!r}, not {getattr(wanted, key)!r}"
+        f"{key} is {_shown(getattr(config, key))}, not {_shown(getattr(wanted, key))}"
         for key in ImageConfig.__slots__
         if key not in _MAPPINGS and getattr(config, key) != getattr(wanted, key)
     ]
@@ -186,6 +186,10 @@ def config_matches(wanted: ImageConfig, found: Any, layer_count: int | None = No
 
 
 _MAPPINGS: Final = {"env": "variable", "labels": "label"}
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _json(value: Any) -> bytes:

@@ -25,7 +25,7 @@ from nixbk.errors import NixbkError
 from nixbk.llb.exec import ExtraHost, Proxy, exec_
 from nixbk.llb.mounts import Mount
 from nixbk.llb.sources import http
-from nixbk.nix.environment import ReferenceInfo, build_environment, output_checks
+from nixbk.nix.environment import ReferenceInfo, build_environment
 from nixbk.nix.hashes import HashAlgorithm
 from nixbk.planner.base import base_root
 from nixbk.planner.steps import (
@@ -198,9 +198,7 @@ class Compiler:
         ordered = sorted(inputs, key=lambda found: found.info.path)
         infos = [found.info for found in ordered]
         environment = build_environment(derivation, graph=_look_up(ordered))
-        document = build_document(
-            derivation, outputs, environment, output_checks(derivation), infos
-        )
+        document = build_document(derivation, outputs, environment, infos)
         mounts = [_input_mount(found) for found in ordered if found.info.file_type != "symlink"]
         mounts += [
             Mount("/build", readonly=False),

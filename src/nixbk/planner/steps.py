@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
+from nixbk.nix.options import derivation_options
 from nixbk.planner.realisation import byte_text
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from nixbk.nix.derivation import Derivation
     from nixbk.nix.environment import BuildEnvironment, OutputChecks
+    from nixbk.nix.options import DerivationOptions
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.realisation import RealisedOutput
     from nixbk.schema.lock import LockedSource
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 STEP_VERSION: Final = 1
 CHUNK_CHARACTERS: Final = 100_000
 ENVIRONMENT_CHARACTERS: Final = 1_000_000
+SYSTEM_FEATURES: Final = frozenset({"benchmark", "big-parallel", "nixos-test"})
+"""What Nix grants on every Linux. Source: ``Settings::getDefaultSystemFeatures``."""
 
 
 class UnsupportedDerivationError(NixbkError):
@@ -68,7 +72,6 @@ def build_document(
     derivation: Derivation,
     outputs: Mapping[str, StorePath],
     environment: BuildEnvironment,
-    checks: Mapping[str, OutputChecks],
     inputs: Sequence[RealisedOutput],
 ) -> StepDocument:
     """The step that runs a derivation's own builder.
@@ -77,12 +80,17 @@ def build_document(
         derivation: the recipe.
         outputs: where its outputs go, by name.
         environment: what Nix would hand the builder.
-        checks: what the outputs must satisfy, by output name.
         inputs: every store object the build may see.
+
+    Raises:
+        UnsupportedDerivationError: it asks for what no builder has.
     """
     links = {
         str(found.path): byte_text(found.target) for found in inputs if found.file_type == "symlink"
     }
+    options = derivation_options(derivation)
+    _refuse_what_is_not_there(derivation, options)
+    checks = options.output_checks
     needs_closure = any(_asks_for_closure(check) for check in checks.values())
     fixed = _fixed(derivation)
     return StepDocument.of(
@@ -100,6 +108,7 @@ def build_document(
             "impureEnv": list(environment.impure_env),
             "checks": {name: _check_fields(check, outputs) for name, check in checks.items()},
             "closure": _closure_fields(inputs) if needs_closure else None,
+            "unsafeDiscardReferences": list(options.unsafe_discard_references),
         },
     )
 
@@ -152,6 +161,19 @@ def _fixed(derivation: Derivation) -> dict[str, str] | None:
     if output is None or output.method is None or output.content_hash is None:
         return None
     return {"method": output.method, "hash": output.content_hash.sri()}
+
+
+def _refuse_what_is_not_there(derivation: Derivation, options: DerivationOptions) -> None:
+    missing = sorted(set(options.required_system_features) - SYSTEM_FEATURES)
+    if missing:
+        raise UnsupportedDerivationError(
+            f"it needs the system feature {missing[0]!r}, which no BuildKit builder has",
+            where=derivation.name,
+        )
+    if options.no_chroot:
+        raise UnsupportedDerivationError(
+            "it has '__noChroot' set, but every build runs in a sandbox", where=derivation.name
+        )
 
 
 def _asks_for_closure(check: OutputChecks) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 Action = Literal["added", "changed", "removed"]
 K = TypeVar("K")
 V = TypeVar("V")
+
+_HASH = re.compile(r"\b([0-9a-z]{8})[0-9a-z]{24}-")
 
 SIGNS: dict[Action, str] = {"added": "+", "changed": "~", "removed": "-"}
 
@@ -38,7 +41,7 @@ class Change:
 
     def line(self) -> str:
         """The change in one line of text."""
-        values = [value for value in (self.old, self.new) if value is not None]
+        values = [_short(value) for value in (self.old, self.new) if value is not None]
         return f"{SIGNS[self.action]} {self.subject}: {self.name}: {' -> '.join(values)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -50,6 +53,11 @@ class Change:
             "old": self.old,
             "new": self.new,
         }
+
+
+def _short(value: str) -> str:
+    """*value* with its first hash cut to what people compare."""
+    return _HASH.sub(lambda match: f"{match[1]}…-", value, count=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from pydantic_core import PydanticCustomError
 
 from nixbk.schema.installable import Installable, InstallableError
 
-MAX_LAYERS = 127
-"""The most layers an image can have: overlayfs and the old image stores of Docker end here."""
+MAX_LAYERS = 125
+"""The most layers an image can have: Docker runs 127, and two are left for what goes on top."""
 
 DOMAIN = (
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"

@@ -50,7 +50,9 @@ def test_a_registry_has_what_was_pushed(make_project: MakeProject) -> None:
     assert execute([*crane, "digest", name]).out.strip() == done.digests["app"]
     assert project.run("plan").out == "Nothing to do.\n"
     assert project.apply().digests == {}
-    gone = execute([*crane, "delete", f"{registry}/nixbk-test/{project.salt}@{done.digests['app']}"])
+    gone = execute(
+        [*crane, "delete", f"{registry}/nixbk-test/{project.salt}@{done.digests['app']}"]
+    )
     assert gone.code == 0, gone
     assert planned_actions(project.plan()) == ["push"]
     assert project.apply().digests == done.digests

@@ -56,7 +56,9 @@ def _apply(project: Project, max_jobs: int | None = None) -> Witness:
     manifest = project.folder / "nixbk.toml"
     settings = Settings(project.engines.builder, project.environ, max_jobs)
     witness = Witness()
-    apply_plan(open_project(manifest, None, None), settings, witness, lambda _: None, lambda *_: None)
+    apply_plan(
+        open_project(manifest, None, None), settings, witness, lambda _: None, lambda *_: None
+    )
     return witness
 
 
@@ -70,9 +72,7 @@ def test_every_derivation_runs_once(make_project: MakeProject) -> None:
 
 
 @pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (4, 4)])
-def test_max_jobs_bounds_what_runs_at_once(
-    make_project: MakeProject, jobs: int, most: int
-) -> None:
+def test_max_jobs_bounds_what_runs_at_once(make_project: MakeProject, jobs: int, most: int) -> None:
     """Independent derivations run in parallel, as far as it is allowed."""
     project = make_project({"app": ["rested"]}, nap=1)
     project.lock()

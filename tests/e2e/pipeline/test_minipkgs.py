@@ -33,7 +33,9 @@ def real(tools: str) -> dict[str, dict[str, Any]]:
 
     paths = run("nix-build", "--no-out-link", "default.nix").split()
     derivations = run("nix-instantiate", "default.nix").split()
-    paths += run("nix-store", "--query", "--outputs", *{d.partition("!")[0] for d in derivations}).split()
+    paths += run(
+        "nix-store", "--query", "--outputs", *{d.partition("!")[0] for d in derivations}
+    ).split()
     run("nix-store", "--realise", *{d.partition("!")[0] for d in derivations})
     found = json.loads(run("nix", "path-info", "--json", "--json-format", "1", *paths))
     return {path: {name: info[name] for name in FIELDS} for path, info in found.items()}
@@ -61,5 +63,7 @@ def test_all_outputs_are_what_nix_makes(
         }
         for output in built
     }
-    expected = {path: {**info, "references": sorted(info["references"])} for path, info in real.items()}
+    expected = {
+        path: {**info, "references": sorted(info["references"])} for path, info in real.items()
+    }
     assert found == expected

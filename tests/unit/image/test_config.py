@@ -97,7 +97,7 @@ def test_an_image_is_known_again() -> None:
 DIFFERENCES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
     "entrypoint": (
         lambda c: c["Config"].update(Entrypoint=None),
-        ["entrypoint is (), not ('/bin/hello',)"],
+        ["entrypoint is [], not ['/bin/hello']"],
     ),
     "user": (lambda c: c["Config"].pop("User"), ["user is '', not '1000:100'"]),
     "variables": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from benches import WORKSHOP, Bench
@@ -10,12 +11,14 @@ from locks import drv_path, make_lock, store_path
 
 from nixbk.llb.exec import Proxy
 from nixbk.llb.platforms import LINUX_ARM64
-from nixbk.llb.vertex import Vertex
 from nixbk.nix.hashes import Hash, HashAlgorithm
 from nixbk.planner.build_graph import BuildGraph, content_address
 from nixbk.planner.compiler import PROBE_IP, REFUSED_URL, RUN_IP, Flavour, Workshop
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.steps import UnsupportedDerivationError
+
+if TYPE_CHECKING:
+    from nixbk.llb.vertex import Vertex
 
 GRAPH = {"fetch-src": [], "gcc": [], "app": ["gcc", "fetch-src"]}
 
