@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -206,6 +206,15 @@ class Project:
         ran = self.engines.docker("run", "--rm", "--network", "none", self.image(key))
         assert ran.code == 0, ran
         return ran.out.strip()
+
+
+class MakeProject(Protocol):
+    """Makes a project of images and their attributes, and sets values of its expression."""
+
+    def __call__(
+        self, images: Mapping[str, Sequence[str]] | None = None, extra: str = "", **values: object
+    ) -> Project:
+        """Make one, with an image ``app`` unless told otherwise."""
 
 
 def execute(command: Sequence[str], **options: Any) -> Done:

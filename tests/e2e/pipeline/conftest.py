@@ -7,8 +7,7 @@ import secrets
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 from engines import start
@@ -16,15 +15,9 @@ from projects import SEED, TEMPLATE, Engines, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-
-class MakeProject(Protocol):
-    """Makes a project of images and their attributes, and sets values of its expression."""
-
-    def __call__(
-        self, images: Mapping[str, Sequence[str]] | None = None, extra: str = "", **values: object
-    ) -> Project:
-        """Make one, with an image ``app`` unless told otherwise."""
+    from projects import MakeProject
 
 
 class _Files(BaseHTTPRequestHandler):

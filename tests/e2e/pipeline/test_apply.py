@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-from projects import planned_actions, planned_names
-
 if TYPE_CHECKING:
-    from conftest import MakeProject
     from projects import Project
 
 APP = ("app", "data", "fixed", "lib", "settings", "summary", "tool", "words")

@@ -14,8 +14,7 @@ from projects import execute, planned_actions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import MakeProject
-    from projects import Project
+    from projects import MakeProject
 
 ARCHIVE = '[[images.app.outputs]]\ntype = "oci"\npath = "app.tar"'
 
@@ -89,10 +88,10 @@ def test_every_destination_gets_the_same_image(make_project: MakeProject) -> Non
     """Docker, an archive and a registry have one digest."""
     registry = start("registry")["NIXBK_TEST_REGISTRY"]
     project = make_project()
+    name = f"{registry}/nixbk-test/{project.salt}:1"
     outputs = [
         ARCHIVE,
-        '[[images.app.outputs]]\ntype = "registry"\ninsecure = true\n'
-        f'name = "{registry}/nixbk-test/{project.salt}:1"',
+        f'[[images.app.outputs]]\ntype = "registry"\nname = "{name}"\ninsecure = true',
     ]
     if project.engines.is_docker:
         outputs.append('[[images.app.outputs]]\ntype = "docker"')

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from nixbk.nix.hashes import Hash, HashAlgorithm
 
 if TYPE_CHECKING:
-    from conftest import MakeProject
-    from projects import Project
+    from projects import MakeProject, Project
 
 
 def _sri(text: str) -> str:

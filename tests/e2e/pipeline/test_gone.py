@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 from projects import planned_actions, planned_names
 
 if TYPE_CHECKING:
-    from conftest import MakeProject
-    from projects import Project
+    from projects import MakeProject, Project
 
     from nixbk.buildkit.client import Client
 # a derivation is known from the others by the size of what it makes
@@ -34,7 +33,7 @@ def test_a_removed_image_is_delivered_again(project: Project) -> None:
 
 def test_a_pruned_step_is_built_again(make_project: MakeProject, client: Client) -> None:
     """The plan names what the cache has lost and is needed, and no more."""
-    app, tool = random.sample(range(20, 100, PAD_SLACK), 2)  # noqa: S311  no secret
+    app, tool = random.sample(range(20, 100, PAD_SLACK), 2)
     project = make_project(pad=app * PAD_UNIT, **{"tool-pad": tool * PAD_UNIT})
     project.lock()
     before = {record.ID for record in client.disk_usage()}

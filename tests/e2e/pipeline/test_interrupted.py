@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import MakeProject
-    from projects import Project
+    from projects import MakeProject, Project
 
 # the last thing a killed apply says
 MOMENTS: Final = ("", "Plan: ", "building lib", "built link-2", "building link-5", "built app")

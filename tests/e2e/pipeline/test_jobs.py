@@ -14,8 +14,7 @@ from nixbk.apply.service import apply_plan
 from nixbk.apply.workbench import Settings
 
 if TYPE_CHECKING:
-    from conftest import MakeProject
-    from projects import Project
+    from projects import MakeProject, Project
 
     from nixbk.proto.control_pb2 import StatusResponse, Vertex
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 # what is changed -> (new values, derivations that run), one after the other
-CHANGES: Final = {
+CHANGES: Final[dict[str, tuple[dict[str, object], tuple[str, ...]]]] = {
     "a library": ({"lib": "other"}, ("app", "lib", "tool")),
     "what is needed at build time only": ({"words": "other"}, ("app", "words")),
     "the last step": ({"pad": 1}, ("app",)),

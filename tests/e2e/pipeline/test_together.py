@@ -11,7 +11,7 @@ from projects import Done, applied
 if TYPE_CHECKING:
     import subprocess
 
-    from conftest import MakeProject
+    from projects import MakeProject
 
 
 def _end(*processes: subprocess.Popen[str]) -> list[Done]:
