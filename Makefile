@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 UV_RUN = .venv/bin/
-ENGINES ?= docker buildkitd
+ENGINES ?= docker buildkit
 
 .PHONY: help
 help: ## say what there is

@@ -184,7 +184,8 @@ def test_no_nix(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert _nixbk("lock", folder=manifest.parent, code=1) == (
         "nixbk: there is no 'nix' command to evaluate with\n"
-        "  hint: install Nix 2.18 or later (https://nixos.org/download), or 'nix-bin' of Debian\n"
+        "  hint: install Nix 2.18 or later (https://nixos.org/download), or 'nix-bin' of\n"
+        "    Debian\n"
     )
 
 
