@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from nixbk.apply.executor import Executor, ProbeMetError
 from nixbk.apply.prober import CacheProber, is_miss
 from nixbk.apply.rounds import until_settled
-from nixbk.apply.solver import Solver
 from nixbk.apply.targets import planned, targets
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
@@ -213,7 +212,7 @@ def _export_once(
         bench.client.build(bench.session, exporters=[exporter]) as build,
     ):
         root = compile_image(graph, image, build.capabilities.llb)
-        ref = Solver(build).solve(root) if root is not None else None
+        ref = build.solve(bench.definitions.marshal(root)[0]) if root is not None else None
         return build.finish(Result(ref, metadata={CONFIG_METADATA: image.config_bytes}))
 
 

@@ -1,37 +1,122 @@
-"""Solves outputs within one running build. Effect: calls to BuildKit, from any thread."""
+"""Solves outputs in builds of BuildKit's. Effect: calls to BuildKit, from any thread.
+
+BuildKit keeps every definition that a build was sent until the build ends, and the definitions of
+a large graph grow with every step. So a build that was sent much is followed by another: steps
+under way end where they began, new ones begin in the new build, and BuildKit's cache, which both
+share, loses nothing.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.llb.marshal import MAX_DEFINITION_BYTES, Marshaller
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from nixbk.buildkit.protocols import Build, Ref
     from nixbk.llb.vertex import Output
+    from nixbk.proto import ops_pb2
+
+BUILD_BYTES: Final = 64 * 1024 * 1024
 
 
-class Solver:
-    """A running build that takes outputs and remembers what their definitions share.
+class Definitions:
+    """Marshals outputs of one growing graph, from any thread.
 
     Attributes:
-        largest_definition_bytes: of those sent so far.
+        largest_bytes: of the definitions so far.
     """
 
-    def __init__(self, build: Build, faults: Sequence[NixbkError] = ()) -> None:
-        """Solve within *build*; *faults* fills with what the builder asked for in vain."""
-        self.build = build
-        self._faults = faults
-        self.largest_definition_bytes = 0
+    def __init__(self) -> None:
+        self.largest_bytes = 0
         self._marshaller = Marshaller()
         self._lock = Lock()
 
-    def solve(self, output: Output) -> Ref:
+    def marshal(self, output: Output) -> tuple[ops_pb2.Definition, int]:
+        """The definition that makes *output*, and its size in bytes.
+
+        Raises:
+            NixbkError: it is longer than BuildKit takes.
+        """
+        with self._lock:
+            definition, size_bytes = self._marshaller.marshal(output)
+            self.largest_bytes = max(self.largest_bytes, size_bytes)
+        if size_bytes > MAX_DEFINITION_BYTES:
+            raise NixbkError(
+                f"its definition has {size_bytes:,} bytes; BuildKit takes "
+                f"{MAX_DEFINITION_BYTES:,} at most",
+                where=output.vertex.name,
+            )
+        return definition, size_bytes
+
+
+@dataclass(slots=True)
+class _Running:
+    """One build that was begun.
+
+    Attributes:
+        build: the build.
+        stack: ends it.
+        users: calls under way in it.
+        sent_bytes: definitions it was sent.
+    """
+
+    build: Build
+    stack: ExitStack
+    users: int = 0
+    sent_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Solver:
+    """Makes outputs exist; a context that ends its builds.
+
+    Attributes:
+        begin: begins a build, which ends with its context.
+        definitions: marshals what is solved.
+        faults: fills with what the builder asked this client for in vain.
+        build_bytes: definitions that one build is sent before another follows it.
+    """
+
+    begin: Callable[[], AbstractContextManager[Build]]
+    definitions: Definitions = field(default_factory=Definitions)
+    faults: Sequence[NixbkError] = ()
+    build_bytes: int = BUILD_BYTES
+    _builds: list[_Running] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            builds, self._builds = self._builds, []
+        ends = ExitStack()
+        for running in builds:
+            ends.push(running.stack.__exit__)
+        ends.__exit__(kind, error, trace)
+
+    @property
+    def build(self) -> Build:
+        """The build that new calls go to."""
+        with self._leased(0) as build:
+            return build
+
+    def solve(self, output: Output) -> None:
         """Make *output* exist.
 
         Raises:
@@ -39,29 +124,55 @@ class Solver:
             SourceError: a source that BuildKit asked for is not what was locked.
             NixbkError: its definition is longer than BuildKit takes.
         """
+        definition, size_bytes = self.definitions.marshal(output)
+        with self._leased(size_bytes) as build:
+            self._solve(build, definition, output)
+
+    def read(self, output: Output, path: str) -> bytes:
+        """Make *output* exist and read one of its files."""
+        definition, size_bytes = self.definitions.marshal(output)
+        with self._leased(size_bytes) as build:
+            return build.read_file(self._solve(build, definition, output), path)
+
+    def cancel(self) -> None:
+        """Abandon everything under way."""
         with self._lock:
-            definition, size_bytes = self._marshaller.marshal(output)
-            self.largest_definition_bytes = max(self.largest_definition_bytes, size_bytes)
-        if size_bytes > MAX_DEFINITION_BYTES:
-            raise NixbkError(
-                f"its definition has {size_bytes:,} bytes; BuildKit takes "
-                f"{MAX_DEFINITION_BYTES:,} at most",
-                where=output.vertex.name,
-            )
+            builds = list(self._builds)
+        for running in builds:
+            running.build.cancel()
+
+    def _solve(self, build: Build, definition: ops_pb2.Definition, output: Output) -> Ref:
         try:
-            ref = self.build.solve(definition, evaluate=True)
+            ref = build.solve(definition, evaluate=True)
         except BuildFailed as error:
-            if self._faults:
-                raise self._faults[0] from error
+            if self.faults:
+                raise self.faults[0] from error
             raise
         if ref is None:
             raise NixbkError("BuildKit returned nothing", where=output.vertex.name)
         return ref
 
-    def read(self, output: Output, path: str) -> bytes:
-        """Make *output* exist and read one of its files."""
-        return self.build.read_file(self.solve(output), path)
+    @contextmanager
+    def _leased(self, size_bytes: int) -> Iterator[Build]:
+        """A build to send a definition of *size_bytes* to; it does not end before the block."""
+        running = self._lease(size_bytes)
+        try:
+            yield running.build
+        finally:
+            with self._lock:
+                running.users -= 1
+                over = running.users == 0 and running.sent_bytes > self.build_bytes
+                if over and running in self._builds:
+                    self._builds.remove(running)
+                    running.stack.close()
 
-    def cancel(self) -> None:
-        """Abandon everything under way."""
-        self.build.cancel()
+    def _lease(self, size_bytes: int) -> _Running:
+        with self._lock:
+            current = self._builds[-1] if self._builds else None
+            if current is None or current.sent_bytes > self.build_bytes:
+                stack = ExitStack()
+                current = _Running(stack.enter_context(self.begin()), stack)
+                self._builds.append(current)
+            current.users += 1
+            current.sent_bytes += size_bytes
+            return current

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nixbk.apply.realisations import RealisationCache
-from nixbk.apply.solver import Solver
+from nixbk.apply.solver import Definitions, Solver
 from nixbk.buildkit.address import resolve_builder
 from nixbk.buildkit.client import connect
 from nixbk.buildkit.credentials import Credentials
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from nixbk.apply.progress import Progress
     from nixbk.buildkit.client import Client
-    from nixbk.buildkit.protocols import Capabilities
+    from nixbk.buildkit.protocols import Build, Capabilities
     from nixbk.buildkit.session import Session
     from nixbk.schema.lock import Lock, LockedSource
 
@@ -82,6 +82,7 @@ class Workbench:
         workshop: what all steps have in common.
         lock: what is built.
         faults: what went wrong when the builder asked for a source.
+        definitions: marshals what is solved.
     """
 
     client: Client
@@ -90,23 +91,27 @@ class Workbench:
     workshop: Workshop
     lock: Lock
     faults: list[NixbkError]
+    definitions: Definitions
 
     def graph(self) -> BuildGraph:
         """The lock's graph, with nothing known yet."""
         return BuildGraph(self.lock, self.workshop)
 
-    @contextmanager
-    def solving(self, progress: Progress | None = None) -> Iterator[Solver]:
-        """Begin a build on the builder; when the block is left, nothing of it runs any more.
+    def solving(self, progress: Progress | None = None) -> Solver:
+        """Begin builds on the builder; when the context is left, nothing of them runs any more.
 
         Probes and what they stand for never share a build: BuildKit takes both for the same
         operation while one of them is part of it, and a failed probe would fail the other.
         """
+        return Solver(partial(self._begin, progress), self.definitions, self.faults)
+
+    @contextmanager
+    def _begin(self, progress: Progress | None) -> Iterator[Build]:
         on_status = progress.on_status if progress is not None else None
         internal = progress is None  # a question, and no build of anybody's history
         with self.client.build(self.session, internal=internal, on_status=on_status) as build:
             self._require_platform(build.capabilities)
-            yield Solver(build, self.faults)
+            yield build
             build.finish(Result())
 
     def _require_platform(self, capabilities: Capabilities) -> None:
@@ -155,7 +160,7 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
         session = stack.enter_context(
             client.session(Attachables(credentials=Credentials(settings.environ), uploads=uploads))
         )
-        yield Workbench(client, session, known, workshop, lock, faults)
+        yield Workbench(client, session, known, workshop, lock, faults, Definitions())
 
 
 def _open(opener: Opener, source: LockedSource, faults: list[NixbkError]) -> BinaryIO:

@@ -82,7 +82,7 @@ def make_project(tmp_path: Path, engines: Engines, file_server: str) -> Iterator
             "lib": "lib",
             "words": "words",
             "pad": 0,
-            "tool-pad": 0,
+            "tool_pad": 0,
             "how": "",
             "fail": "",
             "nap": 0,

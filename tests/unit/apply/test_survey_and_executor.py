@@ -149,4 +149,4 @@ def test_two_thousand_derivations() -> None:
     build_graph, solver, found = bench.survey()
     Executor(solver, build_graph, bench.known, 1, unwatched).run(found.to_build)
     assert len(bench.cache.ran) == 2000 + 1 + 1
-    assert solver.largest_definition_bytes < 12 * 1024 * 1024
+    assert solver.definitions.largest_bytes < 12 * 1024 * 1024

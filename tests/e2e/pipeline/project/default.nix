@@ -54,7 +54,7 @@ rec {
     {
       outputs = [ "out" "dev" ];
       inherit lib;
-      pad = values.tool-pad;
+      pad = values.tool_pad;
     } ''
     mkdir -p $out/bin $dev/include
     head -c $pad /dev/zero > $out/pad
