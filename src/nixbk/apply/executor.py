@@ -129,6 +129,4 @@ class Executor:
         self.known.store(digest, result)
 
     def _build_step(self, step: Step) -> bytes:
-        result = self.solver.read(step.result, RESULT_FILE)
-        self.solver.solve(step.root)
-        return result
+        return self.solver.read(step.result, RESULT_FILE, keep=step.root)

