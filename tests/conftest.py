@@ -1,7 +1,8 @@
-"""Keeps unit and property tests away from sockets and processes."""
+"""Keeps unit and property tests away from sockets and processes, and signals as they should be."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,9 @@ class _Guard:
             message = f"a unit or property test may not do this: {event}"
             raise RuntimeError(message)
 
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be all our children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _GUARD = _Guard()
 sys.addaudithook(_GUARD)

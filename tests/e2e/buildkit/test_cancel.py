@@ -134,7 +134,10 @@ def test_a_signal_ends_the_step(
     ) as child:
         assert sleeper.await_state(running=True, within_s=30)
         child.send_signal(number)
-        child.communicate(timeout=20)
+        try:
+            child.communicate(timeout=20)
+        finally:
+            child.kill()
     assert sleeper.await_state(running=False, within_s=10)
 
 

@@ -63,6 +63,15 @@ def engines(builder: str, tools: str) -> Engines:
 
 
 @pytest.fixture
+def exporting(engines: Engines) -> None:
+    """Skips engines that load images and do nothing else with them."""
+    if engines.is_docker:
+        status = engines.docker("info", "--format", "{{json .DriverStatus}}").out
+        if "io.containerd.snapshotter" not in status:
+            pytest.skip("Docker writes and pushes with its containerd image store only")
+
+
+@pytest.fixture
 def make_project(tmp_path: Path, engines: Engines, file_server: str) -> Iterator[MakeProject]:
     """Makes projects; their images are removed in the end."""
     made: list[tuple[Project, list[str]]] = []

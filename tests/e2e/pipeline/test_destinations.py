@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from projects import MakeProject
 
+pytestmark = pytest.mark.usefixtures("exporting")
 ARCHIVE = '[[images.app.outputs]]\ntype = "oci"\npath = "app.tar"'
 
 

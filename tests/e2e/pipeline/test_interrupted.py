@@ -57,6 +57,7 @@ def test_a_stopped_apply_stops_the_builder(
     assert _files(project) == before
 
 
+@pytest.mark.usefixtures("exporting")
 def test_a_stopped_export_leaves_no_file(make_project: MakeProject) -> None:
     """An archive is there as a whole or not at all."""
     extra = '[[images.app.outputs]]\ntype = "oci"\npath = "app.tar"'
