@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from nixbk.buildkit.address import HINT, BuilderAddress, container_command, unix_socket_fault
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 METADATA_LIMIT_BYTES: Final = 16 * 1024 * 1024
+_CLOSE_S: Final = 1.0
 
 OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
@@ -65,8 +67,14 @@ class BuilderChannel:
         return self._bridge.complaint if self._bridge is not None else ""
 
     def close(self) -> None:
-        """Close the channel; calls still running are cancelled."""
-        self.grpc.close()
+        """Close the channel; calls still running are cancelled.
+
+        An interrupt may hit grpc after it noted a call and before it serves it; closing then
+        waits for that call for ever, and so has a limit here.
+        """
+        closing = threading.Thread(target=self.grpc.close, name="nixbk-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
         if self._bridge is not None:
             self._bridge.close()
 
