@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from nixbk.apply.executor import Executor
 from nixbk.apply.failures import COMMAND_LINE
+from nixbk.apply.interruptible import interruptible
 from nixbk.apply.prober import CacheProber
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.verify import verify
@@ -92,8 +93,12 @@ def realise(
     nix = NixCommand(folder, without=(lock_file, bundle_folder(lock_file)))
     old = read_lock(lock_file) if lock_file.exists() else None
     locked = make_lock(asked, folder, lock_file, nix, old=old)
-    with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
-        return until_settled(lambda: _build(bench, settings.jobs, progress))
+
+    def work() -> tuple[BuiltOutput, ...]:
+        with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
+            return until_settled(lambda: _build(bench, settings.jobs, progress))
+
+    return interruptible(settings.interruption, work)
 
 
 def _build(bench: Workbench, jobs: int, progress: Progress) -> tuple[BuiltOutput, ...]:

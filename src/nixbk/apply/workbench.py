@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from nixbk.apply.interruptible import Interruption
 from nixbk.apply.realisations import RealisationCache
 from nixbk.apply.solver import Definitions, Solver
 from nixbk.buildkit.address import resolve_builder
@@ -52,12 +53,14 @@ class Settings:
         max_jobs: derivations built at once, None for one for each CPU of this machine.
         cores: CPUs each builder may use, None for all of them.
         environ: the user's environment.
+        interruption: what an interrupt cancels.
     """
 
     builder: str | None
     environ: Mapping[str, str]
     max_jobs: int | None = None
     cores: int | None = None
+    interruption: Interruption = field(default_factory=Interruption)
 
     @property
     def jobs(self) -> int:
@@ -157,6 +160,7 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
         known = RealisationCache(settings.cache_folder / REALISATIONS_FILE)
         stack.callback(known.close)
         client = stack.enter_context(connect(resolve_builder(settings.builder, settings.environ)))
+        settings.interruption.calls(client.cancel)
         session = stack.enter_context(
             client.session(Attachables(credentials=Credentials(settings.environ), uploads=uploads))
         )

@@ -76,6 +76,7 @@ class GatewayBuild:
         self._lock = threading.RLock()  # cancel may run in a signal handler
         self._calls: set[grpc.Future[Any]] = set()
         self._cancelled = False
+        self._begun = False
         self._finished = False
         self._outputs: dict[int, Path | Writer] = {
             number: exporter.output
@@ -112,6 +113,11 @@ class GatewayBuild:
         self._solve: grpc.Future[control_pb2.SolveResponse] = methods.SOLVE.unary(
             self._channel
         ).future(self._request)
+        with self._lock:
+            self._begun = True
+            cancelled = self._cancelled
+        if cancelled:
+            self._solve.cancel()  # type: ignore[no-untyped-call]
         self._solve_ended = threading.Event()
         self._solve.add_done_callback(lambda _: self._solve_ended.set())
         self._status = StatusReader(self._channel, self.ref, self._on_status)
@@ -234,10 +240,12 @@ class GatewayBuild:
         """
         with self._lock:
             self._cancelled = True
+            begun = self._begun
             calls = list(self._calls)
         for call in calls:
             call.cancel()
-        self._solve.cancel()
+        if begun:
+            self._solve.cancel()
 
     def _return(self, request: gateway_pb2.ReturnRequest) -> None:
         if not (request.HasField("result") or request.HasField("error")):

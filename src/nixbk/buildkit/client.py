@@ -9,7 +9,9 @@ build.finish(Result(ref))
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Self, TypeVar
+from weakref import WeakSet
 
 from nixbk.buildkit import methods
 from nixbk.buildkit.address import HINT
@@ -52,6 +54,9 @@ class Client:
         self.address = address
         self._channel = BuilderChannel(address)
         self._docker: DockerApi | None = None
+        self._lock = threading.Lock()
+        self._builds: WeakSet[GatewayBuild] = WeakSet()
+        self._cancelled = False
         if address.scheme not in {"unix", "docker"}:  # the others have answered by now
             self._greet()
 
@@ -69,6 +74,14 @@ class Client:
     def close(self) -> None:
         """Close the connection; what still runs over it is cancelled."""
         self._channel.close()
+
+    def cancel(self) -> None:
+        """End every build at once, from any thread; none can begin any more."""
+        with self._lock:
+            self._cancelled = True
+            builds = list(self._builds)
+        for build in builds:
+            build.cancel()
 
     @property
     def is_docker(self) -> bool:
@@ -132,7 +145,7 @@ class Client:
                 writing it; for what asks and makes nothing.
             on_status: called from one other thread with everything that happens.
         """
-        return GatewayBuild(
+        build = GatewayBuild(
             self._channel.grpc,
             session,
             exporters=exporters,
@@ -142,6 +155,12 @@ class Client:
             internal=internal,
             on_status=on_status,
         )
+        with self._lock:
+            self._builds.add(build)
+            cancelled = self._cancelled
+        if cancelled:
+            build.cancel()
+        return build
 
     def _greet(self) -> None:
         try:

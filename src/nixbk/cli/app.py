@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED = 130
+INTERRUPT_GRACE_S = 20
 COLUMNS = 80
 
 app = typer.Typer(
@@ -95,6 +96,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(list(arguments), standalone_mode=False)
@@ -137,4 +139,17 @@ def _report(error: NixbkError) -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    import threading
+
+    # Whatever still hangs then: the builder ends what this process asked for when it is gone.
+    timer = threading.Timer(INTERRUPT_GRACE_S, _give_up)
+    timer.daemon = True
+    timer.start()
     raise KeyboardInterrupt
+
+
+def _give_up() -> NoReturn:
+    import os
+
+    os.write(2, b"nixbk: interrupted\n")
+    os._exit(INTERRUPTED)

@@ -29,6 +29,7 @@ def apply(
     """
     import os
 
+    from nixbk.apply.interruptible import interruptible
     from nixbk.apply.project import open_project
     from nixbk.apply.service import apply_plan
     from nixbk.apply.workbench import Settings
@@ -50,7 +51,10 @@ def apply(
             for line in plan_lines(plan):
                 say(line)
 
-        done = apply_plan(project, settings, progress, show, delivered)
+        done = interruptible(
+            settings.interruption,
+            lambda: apply_plan(project, settings, progress, show, delivered),
+        )
     if json:
         built = sorted(str(step) for step in progress.ran)
         print_json({"plan": done.to_json(), "built": built, "delivered": deliveries})

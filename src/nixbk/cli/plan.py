@@ -26,6 +26,7 @@ def plan(
     """
     import os
 
+    from nixbk.apply.interruptible import interruptible
     from nixbk.apply.project import open_project
     from nixbk.apply.service import make_plan
     from nixbk.apply.workbench import Settings
@@ -33,7 +34,8 @@ def plan(
 
     project = open_project(manifest, lock, images)
     print_edits(project)
-    found = make_plan(project, Settings(builder=builder, environ=os.environ))
+    settings = Settings(builder=builder, environ=os.environ)
+    found = interruptible(settings.interruption, lambda: make_plan(project, settings))
     if json:
         print_json(found.to_json())
     else:
