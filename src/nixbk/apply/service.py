@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 EXPORT_RETRIES: Final = 3
 BUILT_ANEW: Final = ("its content is to be built",)
 # Docker finds a layer there and removes it with the image it was part of, or finds no image of a
-# name that another client then makes. Source: moby/buildkit issue 6521.
+# name that another client then makes. Source: moby/buildkit issue 6521. The last is what remains
+# for a moment of an export that was interrupted.
 EXPORT_RACES: Final = re.compile(
     r"failed to prepare extraction snapshot .* does not exist|^image .*: already exists"
+    r"|during finalize: .* does not exist"
 )
 
 

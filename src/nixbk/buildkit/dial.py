@@ -62,8 +62,11 @@ class Connection:
             return ""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").split("\n")
+        try:
+            self._stderr.seek(0)
+            lines = self._stderr.read().decode(errors="replace").split("\n")
+        except ValueError:  # closed meanwhile, by who wants to hear nothing more
+            return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
