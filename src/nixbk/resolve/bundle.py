@@ -52,9 +52,18 @@ def save(
         FileError: a file cannot be written.
     """
     with _turn(lock_path.parent):
+        _clear(lock_path)
         written = write_bundle(lock_path, archives)
         write_atomically(lock_path, to_bytes(lock))
         return Saved(written, prune_bundle(lock_path, lock))
+
+
+def _clear(lock_path: Path) -> None:
+    """Remove what one that was killed left half written: in our turn nobody writes."""
+    half = re.compile(rf"\.{re.escape(lock_path.name)}\.[a-z0-9_]{{8}}")
+    for place in lock_path.parent.iterdir():
+        if half.fullmatch(place.name):
+            place.unlink(missing_ok=True)
 
 
 def is_whole(lock_path: Path, archives: Iterable[str]) -> bool:
