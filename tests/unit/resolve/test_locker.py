@@ -246,3 +246,12 @@ def test_errors_of_the_store_are_shown(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError) as caught:
         _lock(tmp_path, PLAIN, world)
     assert caught.value.message == "the store has no such path"
+
+
+def test_what_a_killed_one_left_is_cleared(tmp_path: Path) -> None:
+    """Half a lock of another run goes, and what only looks alike stays."""
+    half, other = (tmp_path / f".nixbk.lock.{end}" for end in ("ab12_xyz", "backup"))
+    half.write_bytes(b"vers")
+    other.write_bytes(b"mine")
+    save(tmp_path / "nixbk.lock", Lock({}, {}, {}), {})
+    assert (half.exists(), other.exists()) == (False, True)
