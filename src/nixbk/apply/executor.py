@@ -79,7 +79,7 @@ class Executor:
         Raises:
             DerivationFailedError: a builder failed; what is under way is abandoned.
             RealisationChangedError: a rebuilt derivation left something new behind.
-        ProbeMetError: to be tried again in a new build.
+            ProbeMetError: to be tried again in a new build.
         """
         schedule = Schedule(self.graph, to_build)
         running: dict[Future[bytes], StorePath] = {}
