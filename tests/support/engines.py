@@ -16,6 +16,9 @@ ENGINES: Final = [
     if name
 ]
 
+# for what takes minutes: the first Docker, and the first that is none
+ONE_OF_EACH: Final = list({name.startswith("docker"): name for name in ENGINES[::-1]}.values())
+
 
 def start(*names: str) -> dict[str, str]:
     """Start engines or programs of ``dev/engines`` and return the variables that tell of them."""

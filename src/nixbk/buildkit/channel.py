@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from nixbk.buildkit.address import HINT, BuilderAddress, container_command, unix_socket_fault
 from nixbk.buildkit.dial import dial_command, dial_docker_buildkit, dial_tcp
 from nixbk.buildkit.errors import ConnectError
+from nixbk.buildkit.handshake import tls_fault
 from nixbk.buildkit.pump import Bridge
 from nixbk.buildkit.rpc import grpc
-from nixbk.buildkit.tls import NO_TLS
+from nixbk.buildkit.tls import BUILDKIT_HINT, NO_TLS
 
 if TYPE_CHECKING:
     from nixbk.buildkit.dial import Connection
@@ -43,6 +45,7 @@ class BuilderChannel:
     """
 
     def __init__(self, address: BuilderAddress) -> None:
+        self._address = address
         self._bridge: Bridge | None = None
         if address.scheme == "tcp":
             self.grpc = _tcp_channel(address)
@@ -61,10 +64,22 @@ class BuilderChannel:
             path = str(self._bridge.path)
         self.grpc = grpc.insecure_channel(f"unix:{path}", options=OPTIONS)
 
-    @property
-    def complaint(self) -> str:
-        """What the program that carries the channel said when it ended, or an empty text."""
-        return self._bridge.complaint if self._bridge is not None else ""
+    def fault(self, said: str) -> ConnectError:
+        """Close the channel and tell why nobody answers, by what gRPC *said* at least."""
+        address, fault, hint = self._address, "", HINT
+        if address.scheme == "tcp":
+            fault = tls_fault(address.host, address.port, address.tls, http2=True) or ""
+            hint = BUILDKIT_HINT if fault else HINT
+        elif self._bridge is not None:
+            fault = self._bridge.complaint
+            command = container_command(address)[:-1]
+            hint = f"see what this says: {shlex.join([*command, 'debug', 'workers'])}"
+        self.close()
+        return ConnectError(
+            f"no builder answers at {address.text!r}: {fault or said}",
+            where=address.chosen_by,
+            hint=hint,
+        )
 
     def close(self) -> None:
         """Close the channel; calls still running are cancelled.

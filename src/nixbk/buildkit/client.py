@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from weakref import WeakSet
 
 from nixbk.buildkit import methods
-from nixbk.buildkit.address import HINT
 from nixbk.buildkit.build import GatewayBuild
 from nixbk.buildkit.channel import BuilderChannel
 from nixbk.buildkit.convert import worker_of
@@ -166,13 +165,11 @@ class Client:
         try:
             self.info()
         except ConnectError as error:
-            reason = self._channel.complaint or error.message
-            self.close()
-            raise ConnectError(
-                f"no builder answers at {self.address.text!r}: {reason}",
-                where=self.address.chosen_by,
-                hint=HINT,
-            ) from error
+            raise self._channel.fault(error.message) from error
+        except BuilderError as error:
+            if error.code != "DEADLINE_EXCEEDED":
+                raise
+            raise self._channel.fault(f"it said nothing for {_TIMEOUT_S:.0f} seconds") from error
 
     def disk_usage(self, filters: Sequence[str] = ()) -> tuple[control_pb2.UsageRecord, ...]:
         """List the records of the build cache."""

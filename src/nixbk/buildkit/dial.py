@@ -7,17 +7,20 @@ standard input and output. Opens sockets and starts processes.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
-import ssl
 import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from nixbk.buildkit.errors import ConnectError
+from nixbk.buildkit.handshake import reason, tls_fault, wrap
+from nixbk.buildkit.tls import DOCKER_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from urllib.parse import SplitResult
 
     from nixbk.buildkit.docker_context import DockerEndpoint
     from nixbk.buildkit.tls import TlsFiles
@@ -26,6 +29,7 @@ TIMEOUT_S: Final = 20.0
 _DOCKER_PORT: Final = 2375
 _DOCKER_TLS_PORT: Final = 2376
 _HEAD_LIMIT_BYTES: Final = 64 * 1024
+_TCP: Final = ("tcp", "http", "https")
 
 
 class Connection:
@@ -79,23 +83,27 @@ def dial_unix(path: str) -> Connection:
         sock.settimeout(None)
     except OSError as error:
         sock.close()
-        reason = (error.strerror or str(error)).lower()
-        raise ConnectError(f"cannot connect to the socket: {reason}", where=path) from error
+        raise ConnectError(f"cannot connect to the socket: {reason(error)}", where=path) from error
     return Connection(sock)
 
 
 def dial_tcp(host: str, port: int, tls: TlsFiles) -> Connection:
-    """Connect to a host, with TLS when there are certificates."""
+    """Connect to a host, with TLS when there are certificates; as Docker's API is reached."""
     where = f"{host}:{port}"
+    tls.check()
     try:
         sock = socket.create_connection((host, port), TIMEOUT_S)
+    except OSError as error:
+        raise ConnectError(f"cannot connect: {reason(error)}", where=where) from error
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
-            sock = _tls_context(tls).wrap_socket(sock, server_hostname=tls.server_name or host)
+            sock = wrap(sock, host, tls)
         sock.settimeout(None)
     except OSError as error:  # ssl.SSLError is one
-        reason = error.strerror or str(error)
-        raise ConnectError(f"cannot connect: {reason.lower()}", where=where) from error
+        sock.close()
+        message = f"cannot connect: {reason(error)}"
+        raise ConnectError(message, where=where, hint=DOCKER_HINT) from error
     return Connection(sock)
 
 
@@ -115,7 +123,7 @@ def dial_command(command: Sequence[str]) -> Connection:
         ours.close()
         stderr.close()
         raise ConnectError(
-            f"cannot start {command[0]!r}: {(error.strerror or str(error)).lower()}",
+            f"cannot start {command[0]!r}: {reason(error)}",
             hint=f"the address needs the program {command[0]!r} on PATH",
         ) from error
     finally:
@@ -128,22 +136,42 @@ def dial_docker(endpoint: DockerEndpoint) -> Connection:
     parts = urlsplit(endpoint.host)
     if parts.scheme == "unix":
         return dial_unix(parts.netloc + parts.path)
-    if parts.scheme in {"tcp", "http", "https"} and parts.hostname:
-        usual = _DOCKER_TLS_PORT if endpoint.tls else _DOCKER_PORT
-        return dial_tcp(parts.hostname, parts.port or usual, endpoint.tls)
+    if parts.scheme in _TCP and parts.hostname:
+        return dial_tcp(parts.hostname, _port(parts, endpoint), endpoint.tls)
     if parts.scheme == "ssh" and parts.hostname and not parts.hostname.startswith("-"):
-        command = ["ssh"]
-        command += ["-l", parts.username] if parts.username else []
-        command += ["-p", str(parts.port)] if parts.port else []
-        command += ["-o", "ConnectTimeout=30", "-T", "--", parts.hostname, "docker"]
-        if parts.path not in {"", "/"}:
-            command += ["--host", f"unix://{parts.path}"]
-        return dial_command([*command, "system", "dial-stdio"])
+        return dial_command([*_over_ssh(parts), "system", "dial-stdio"])
     raise ConnectError(
         f"{endpoint.host!r} is no address of Docker's API",
         where=endpoint.origin,
         hint="unix://, tcp:// and ssh:// are",
     )
+
+
+def docker_fault(endpoint: DockerEndpoint, connection: Connection, said: str) -> ConnectError:
+    """Close *connection* and tell why Docker did not talk over it, by what it *said* at least."""
+    complaint = connection.complaint()
+    connection.close()
+    parts, hint = urlsplit(endpoint.host), None
+    if parts.scheme == "ssh":
+        hint = f"see what this says: {shlex.join([*_over_ssh(parts), 'version'])}"
+    elif parts.scheme in _TCP:
+        fault = tls_fault(parts.hostname or "", _port(parts, endpoint), endpoint.tls)
+        complaint, hint = fault or "", DOCKER_HINT if fault else None
+    return ConnectError(
+        f"docker does not answer: {complaint or said}", where=str(endpoint), hint=hint
+    )
+
+
+def _port(parts: SplitResult, endpoint: DockerEndpoint) -> int:
+    return parts.port or (_DOCKER_TLS_PORT if endpoint.tls else _DOCKER_PORT)
+
+
+def _over_ssh(parts: SplitResult) -> list[str]:
+    command = ["ssh"]
+    command += ["-l", parts.username] if parts.username else []
+    command += ["-p", str(parts.port)] if parts.port else []
+    command += ["-o", "ConnectTimeout=30", "-T", "--", parts.hostname or "", "docker"]
+    return [*command, *(["--host", f"unix://{parts.path}"] if parts.path.strip("/") else [])]
 
 
 def dial_docker_buildkit(endpoint: DockerEndpoint) -> Connection:
@@ -162,17 +190,15 @@ def dial_docker_buildkit(endpoint: DockerEndpoint) -> Connection:
         head = _read_head(connection.sock)
         connection.sock.settimeout(None)
     except OSError as error:
-        complaint = connection.complaint()
-        connection.close()
-        reason = complaint or str(error)
-        raise ConnectError(f"docker does not answer: {reason}", where=str(endpoint)) from error
+        raise docker_fault(endpoint, connection, reason(error)) from error
     status = head.split(b"\r\n", 1)[0].decode("latin-1")
+    # a server of HTTPS tells a client of HTTP by HTTP/1.0
+    if not status.startswith("HTTP/1.1"):
+        raise docker_fault(endpoint, connection, status or "it closed the connection")
     if not status.startswith("HTTP/1.1 101"):
-        complaint = connection.complaint() if not status else ""
         connection.close()
-        said = complaint or status or "it closed the connection"
         raise ConnectError(
-            f"docker does not open its BuildKit: {said}",
+            f"docker does not open its BuildKit: {status}",
             where=str(endpoint),
             hint="Docker 18.09 and later have one; a proxy in between may refuse /grpc",
         )
@@ -188,17 +214,3 @@ def _read_head(sock: socket.socket) -> bytes:
             break
         head += byte
     return bytes(head)
-
-
-def _tls_context(tls: TlsFiles) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
-        if tls.certificate:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConnectError(f"cannot use the certificates: {reason.lower()}") from error
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

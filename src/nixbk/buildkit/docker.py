@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from nixbk.buildkit.dial import Connection, dial_docker
-from nixbk.buildkit.errors import BuilderError, ConnectError
+from nixbk.buildkit.dial import Connection, dial_docker, docker_fault
+from nixbk.buildkit.errors import BuilderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -128,10 +128,7 @@ class DockerApi:
             response = client.getresponse()
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
-            reason = connection.complaint() or str(error)
-            raise ConnectError(
-                f"docker does not answer: {reason}", where=str(self._endpoint)
-            ) from error
+            raise docker_fault(self._endpoint, connection, str(error)) from error
         finally:
             connection.close()
         if response.status >= _FIRST_ERROR:

@@ -21,7 +21,10 @@ def secrets_service(secrets: Mapping[str, bytes | Callable[[], bytes]]) -> Servi
         if value is None:
             # the code tells the builder that an optional secret may be left out
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no secret {name!r}")
-        data = value if isinstance(value, bytes) else value()
+        try:
+            data = value if isinstance(value, bytes) else value()
+        except OSError as error:
+            context.abort(grpc.StatusCode.INTERNAL, f"cannot read {name!r}: {error.strerror}")
         return secrets_pb2.GetSecretResponse(data=data).SerializeToString()
 
     return Service("moby.buildkit.secrets.v1.Secrets", {"GetSecret": unary(get)})

@@ -14,6 +14,14 @@ from nixbk.buildkit.errors import ConnectError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+BUILDKIT_HINT: Final = (
+    "certificates come from NIXBK_TLS_DIR, or NIXBK_TLS_CACERT, NIXBK_TLS_CERT and NIXBK_TLS_KEY; "
+    "the name to prove from NIXBK_TLS_SERVER_NAME"
+)
+DOCKER_HINT: Final = (
+    "certificates come from DOCKER_CERT_PATH, with DOCKER_TLS_VERIFY=1, or from Docker's context"
+)
+
 _NAMES: Final = (("ca.pem", "ca.crt"), ("cert.pem", "tls.crt"), ("key.pem", "tls.key"))
 
 
@@ -67,12 +75,26 @@ class TlsFiles:
         files = [Path(path) if path else None for path in paths]
         return cls(files[0], files[1], files[2], server_name)
 
+    def check(self) -> None:
+        """See to it that a certificate comes with its key; gRPC would end the process.
+
+        Raises:
+            ConnectError: one of them is alone.
+        """
+        if (self.certificate is None) != (self.key is None):
+            kind, other = ("certificate", "key") if self.certificate else ("key", "certificate")
+            raise ConnectError(
+                f"the client's {kind} comes without a {other}",
+                where=str(self.certificate or self.key),
+            )
+
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Return the bytes of CA, certificate and key.
 
         Raises:
-            ConnectError: a file cannot be read.
+            ConnectError: a file cannot be read, or a certificate or a key is alone.
         """
+        self.check()
         contents = []
         for path in (self.ca, self.certificate, self.key):
             try:

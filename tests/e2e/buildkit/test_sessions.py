@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from buildkit_steps import Steps
+from engines import ENGINES, address
 
+from nixbk.buildkit.address import parse_address
+from nixbk.buildkit.client import connect
 from nixbk.buildkit.errors import BuilderError
 from nixbk.buildkit.folders import Folder
 from nixbk.buildkit.protocols import Exporter, Result
@@ -21,8 +26,6 @@ from nixbk.llb.sources import local
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from buildkit_steps import Steps
 
     from nixbk.buildkit.client import Client
     from nixbk.proto import ops_pb2
@@ -52,11 +55,7 @@ def test_bytes_that_are_not_offered_are_refused(client: Client, steps: Steps) ->
         build.solve(definition)
 
 
-@pytest.mark.parametrize(
-    "seconds", [20, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
-)
-def test_a_long_build_keeps_its_session(client: Client, steps: Steps, seconds: int) -> None:
-    """A builder drops a session that does not answer health checks, in 20 s at the latest."""
+def _keep_a_session(client: Client, steps: Steps, seconds: int) -> None:
     late = steps.upload(os.urandom(1000), "late")
     with (
         client.session(Attachables(uploads=steps.uploads)) as session,
@@ -68,6 +67,23 @@ def test_a_long_build_keeps_its_session(client: Client, steps: Steps, seconds: i
         assert ref is not None
         assert build.stat_file(ref, "late").size_bytes == 1000
         build.finish(Result())
+
+
+def test_a_long_build_keeps_its_session(client: Client, steps: Steps) -> None:
+    """A builder drops a session that does not answer health checks, in 20 s at the latest."""
+    _keep_a_session(client, steps, 20)
+
+
+@pytest.mark.slow
+def test_ten_minutes_keep_a_session(busybox: bytes) -> None:
+    """Sessions last ten minutes on every engine, all of them at the same time."""
+
+    def keep(name: str) -> None:
+        with connect(parse_address(address(name), os.environ)) as client:
+            _keep_a_session(client, Steps(busybox), 600)
+
+    with ThreadPoolExecutor(len(ENGINES)) as pool:
+        list(pool.map(keep, ENGINES))
 
 
 def test_secrets_reach_a_step(client: Client, steps: Steps) -> None:
