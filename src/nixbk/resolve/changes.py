@@ -26,8 +26,8 @@ class Change:
     """One installable or input that is not what it was.
 
     Attributes:
-        subject: ``images.<image>`` or ``inputs``.
-        name: the installable's text or the input's name.
+        subject: ``images.<image>``, ``sandbox`` or ``inputs``.
+        name: the installable's text, where builds find it, or the input's name.
         action: what happened to it.
         old: what it was: a derivation's base name or a locked reference; None when added.
         new: what it is; None when removed.
@@ -99,6 +99,12 @@ def compare(old: Lock | None, new: Lock) -> Changes:
         same = after is not None and hashes.get(name) == str(new.inputs[name].nar_hash)
         if before != after or not same:
             found.append(_change("inputs", name, before, after))
+    before_paths = {target: str(p.path) for target, p in old.sandbox.items()} if old else {}
+    for name, before, after in _pairs(
+        before_paths, {target: str(p.path) for target, p in new.sandbox.items()}
+    ):
+        if before != after:
+            found.append(_change("sandbox", name, before, after))
     images = old.images if old else {}
     for key in sorted({*images, *new.images}):
         rows = tuple(

@@ -12,6 +12,7 @@
 let
   inherit (builtins)
     attrNames
+    compareVersions
     elemAt
     filter
     fromJSON
@@ -26,6 +27,7 @@ let
     map
     mapAttrs
     match
+    nixVersion
     split
     storePath
     tail
@@ -138,4 +140,7 @@ let
     in
     if found ? value then describe (head wish.paths) found.value else found;
 in
-map answer asked.wishes
+if compareVersions nixVersion "2.18" < 0 then
+  throw "Nix ${nixVersion} is older than 2.18"
+else
+  map answer asked.wishes

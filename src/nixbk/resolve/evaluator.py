@@ -135,6 +135,13 @@ class Evaluator(Protocol):
             EvaluationError: it is not there.
         """
 
+    def build(self, drv_path: StorePath, output: str) -> StorePath:
+        """The path of an output, built as for an import from a derivation.
+
+        Raises:
+            EvaluationError: it cannot be built.
+        """
+
     def infos(self, paths: Iterable[StorePath]) -> Mapping[StorePath, PathInfo]:
         """What the store knows of *paths*.
 

@@ -19,7 +19,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -159,9 +159,47 @@ def _unpack_archive(source: Download, folder: Path) -> Path:
         shutil.copyfileobj(answer, file)
     tree.mkdir()
     with tarfile.open(archive) as packed:
-        packed.extractall(tree, filter="data")
+        unpack(packed, tree)
     below = list(tree.iterdir())
     return below[0] if len(below) == 1 and below[0].is_dir() else tree
+
+
+def unpack(packed: tarfile.TarFile, tree: Path) -> None:
+    """Write files, folders and links below *tree*; times and owners are left out.
+
+    Links are made last, so nothing is written through one. ``extractall`` has no filter
+    before Python 3.11.4, and its filter refuses links that a tree may have.
+
+    Raises:
+        tarfile.TarError: a part lies outside of *tree*, or is nothing a tree has.
+    """
+    links: dict[Path, str] = {}
+    for part in packed:
+        place = tree / _inside(part.name)
+        if part.issym():
+            links[place] = part.linkname
+        elif part.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+        elif part.islnk():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tree / _inside(part.linkname), place)
+        elif part.isfile() and (data := packed.extractfile(part)):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with data, place.open("wb") as file:
+                shutil.copyfileobj(data, file)
+            place.chmod(0o755 if part.mode & 0o100 else 0o644)
+        else:
+            raise tarfile.TarError(f"{part.name!r} is neither file, folder nor link")
+    for place, target in links.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+
+
+def _inside(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise tarfile.TarError(f"{name!r} lies outside of the archive")
+    return path
 
 
 def _check_out(source: Download, folder: Path) -> Path:

@@ -34,11 +34,13 @@ from nixbk.schema.lock import (
     Lock,
     LockedImage,
     LockedInstallable,
+    LockedPath,
     LockedShell,
     LockedSource,
 )
 from nixbk.schema.lock_verify import verify
 from nixbk.schema.platform import MACHINES, SYSTEMS
+from nixbk.schema.sandbox import SHELL_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +58,9 @@ LARGE_BYTES = 1 << 20
 
 SHELL_NAME = "sh"
 """The store name of the builds' shell."""
+
+PATH_NAME = "sandbox-path"
+"""The store name of other files that builds find."""
 
 
 class LockingError(NixbkError):
@@ -127,9 +132,10 @@ class _Locker:
         """The lock, with the inputs of *old* where they are still asked for."""
         inputs = self._inputs(old)
         wishes = list(self._wishes(inputs))
-        found = self._evaluate([wish for _, _, wish in wishes], inputs, wishes)
+        found = self._evaluate(wishes, inputs)
         paths = [evaluated.drv_path for evaluated in found]
         derivations = load(paths, self._evaluator.derivation)
+        made = self._made(derivations)
         images = self._images(wishes, found, derivations)
         sources = self._sources(derivations, inputs)
         shell = self._shell(sources)
@@ -139,6 +145,9 @@ class _Locker:
             sources,
             {name: resolved.locked for name, resolved in inputs.items()},
             shell,
+            {**self._made_paths(wishes, found, derivations), **self._file_paths(sources)},
+            tuple(sorted(set(self._manifest.sandbox.system_features))),
+            made,
         )
         problems = verify(lock)
         if problems:  # what Nix gave us does not fit together, and nobody edited it
@@ -152,8 +161,7 @@ class _Locker:
         requests: dict[str, tuple[InputRequest, KeyPath]] = {}
         for name, entry in self._manifest.inputs.items():
             requests[name] = InputRequest(name, entry.url, entry.flake), ("inputs", name)
-        for key, number, installable in self._installables():
-            where: KeyPath = ("images", key, "installables", number)
+        for where, installable in self._installables():
             if installable.kind is InstallableKind.FLAKE:
                 target = installable.target
                 requests.setdefault(target, (InputRequest(target, target, flake=True), where))
@@ -171,7 +179,7 @@ class _Locker:
                         where=self._file.where(*where),
                         hint="it has 'flake = false'; only files of Nix code can use it",
                     )
-        takes_files = any(i.kind is InstallableKind.FILE for _, _, i in self._installables())
+        takes_files = any(i.kind is InstallableKind.FILE for _, i in self._installables())
         found = {}
         for name, (request, place) in requests.items():
             try:
@@ -196,10 +204,14 @@ class _Locker:
 
     # Installables -------------------------------------------------------------------------
 
-    def _installables(self) -> Iterator[tuple[str, int, Installable]]:
+    def _installables(self) -> Iterator[tuple[KeyPath, Installable]]:
+        """Everything that is to be evaluated, by its key."""
         for key, image in self._manifest.images.items():
             for number, text in enumerate(image.installables):
-                yield key, number, Installable.parse(text)
+                yield ("images", key, "installables", number), Installable.parse(text)
+        for below, source in self._manifest.sandbox.sources.values():
+            if source.installable is not None:
+                yield ("sandbox", *below), source.installable
 
     def _platform(self, key: str) -> str:
         platforms = self._manifest.images[key].platforms
@@ -214,30 +226,29 @@ class _Locker:
             )
         return found
 
-    def _wishes(self, inputs: Mapping[str, ResolvedInput]) -> Iterator[tuple[str, int, Wish]]:
-        for key, number, installable in self._installables():
+    def _wishes(self, inputs: Mapping[str, ResolvedInput]) -> Iterator[tuple[KeyPath, Wish]]:
+        first = next(iter(self._manifest.images))
+        for where, installable in self._installables():
+            key = str(where[1]) if where[0] == "images" else first
             resolved = inputs.get(installable.target)
             wish = Wish(installable, SYSTEMS[self._platform(key)])
             if installable.kind in (InstallableKind.INPUT, InstallableKind.FLAKE):
                 assert resolved is not None  # noqa: S101 - _inputs resolved every target
                 nar_hash = resolved.locked.nar_hash
                 wish = replace(wish, reference=resolved.reference, nar_hash=nar_hash)
-            yield key, number, wish
+            yield where, wish
 
     def _evaluate(
-        self,
-        wishes: list[Wish],
-        inputs: Mapping[str, ResolvedInput],
-        places: list[tuple[str, int, Wish]],
+        self, wishes: list[tuple[KeyPath, Wish]], inputs: Mapping[str, ResolvedInput]
     ) -> list[Evaluated]:
         trees = {name: inputs[name].store_path for name in self._manifest.inputs if name in inputs}
         known = {name: path for name, path in trees.items() if path is not None}
         results: list[Evaluated] = []
-        for place, result in zip(places, self._evaluator.evaluate(wishes, known), strict=True):
-            where = ("images", place[0], "installables", place[1])
+        answers = self._evaluator.evaluate([wish for _, wish in wishes], known)
+        for (where, wish), result in zip(wishes, answers, strict=True):
             if isinstance(result, EvaluationError):
                 raise self._at(result, *where) from result
-            if place[2].installable.kind is InstallableKind.STORE:
+            if wish.installable.kind is InstallableKind.STORE:
                 try:
                     self._evaluator.derivation(result.drv_path)
                 except EvaluationError as error:
@@ -247,24 +258,17 @@ class _Locker:
 
     def _images(
         self,
-        wishes: list[tuple[str, int, Wish]],
+        wishes: list[tuple[KeyPath, Wish]],
         found: list[Evaluated],
         derivations: Mapping[StorePath, Derivation],
     ) -> dict[str, LockedImage]:
         rows: dict[str, list[LockedInstallable]] = {key: [] for key in self._manifest.images}
-        for (key, number, wish), evaluated in zip(wishes, found, strict=True):
-            where = ("images", key, "installables", number)
+        for (where, wish), evaluated in zip(wishes, found, strict=True):
+            if where[0] != "images":
+                continue
+            key = str(where[1])
             derivation = derivations[evaluated.drv_path]
-            names = wish.installable.outputs or evaluated.outputs
-            if names == ALL_OUTPUTS:
-                names = tuple(derivation.outputs)
-            for name in names:
-                if name not in derivation.outputs:
-                    raise LockingError(
-                        f"{derivation.name!r} has no output {name!r}",
-                        where=self._file.where(*where),
-                        hint=f"it has {', '.join(derivation.outputs)}",
-                    )
+            names = self._names(where, wish, evaluated, derivation)
             paths = {
                 name: StorePath.parse(derivation.outputs[name].path)
                 for name in names
@@ -273,6 +277,71 @@ class _Locker:
             text = wish.installable.text
             rows[key].append(LockedInstallable(text, evaluated.drv_path, names, paths))
         return {key: LockedImage((self._platform(key),), tuple(row)) for key, row in rows.items()}
+
+    def _names(
+        self, where: KeyPath, wish: Wish, evaluated: Evaluated, derivation: Derivation
+    ) -> tuple[str, ...]:
+        """The outputs that an installable stands for."""
+        names = wish.installable.outputs or evaluated.outputs
+        if names == ALL_OUTPUTS:
+            names = tuple(derivation.outputs)
+        for name in names:
+            if name not in derivation.outputs:
+                raise LockingError(
+                    f"{derivation.name!r} has no output {name!r}",
+                    where=self._file.where(*where),
+                    hint=f"it has {', '.join(derivation.outputs)}",
+                )
+        return names
+
+    def _made(
+        self, derivations: dict[StorePath, Derivation]
+    ) -> dict[tuple[StorePath, str], StorePath]:
+        """The derivations that are outputs of others, which Nix makes; they join *derivations*."""
+        made: dict[tuple[StorePath, str], StorePath] = {}
+        work = list(derivations.values())
+        while work:
+            for need in work.pop().dynamic:
+                path = need.path
+                for name in need.chain:
+                    if (path, name) not in made:
+                        made[path, name] = self._evaluator.build(path, name)
+                    path = made[path, name]
+                    if path not in derivations:
+                        found = load([path], self._evaluator.derivation)
+                        work += [found[new] for new in found.keys() - derivations.keys()]
+                        derivations.update(found)
+        return made
+
+    def _made_paths(
+        self,
+        wishes: list[tuple[KeyPath, Wish]],
+        found: list[Evaluated],
+        derivations: Mapping[StorePath, Derivation],
+    ) -> dict[str, LockedPath]:
+        """What of the sandbox derivations make, by where builds find it."""
+        rows = {
+            where: (evaluated.drv_path, names)
+            for (where, wish), evaluated in zip(wishes, found, strict=True)
+            if where[0] == "sandbox"
+            for names in [self._names(where, wish, evaluated, derivations[evaluated.drv_path])]
+        }
+        paths: dict[str, LockedPath] = {}
+        for target, (below, source) in self._manifest.sandbox.sources.items():
+            if source.installable is None:
+                continue
+            drv_path, names = rows["sandbox", *below]
+            name = "out" if "out" in names else names[0]
+            path = derivations[drv_path].outputs[name].path
+            if not path:
+                raise LockingError(
+                    "its store path is known only when it is built",
+                    where=self._file.where("sandbox", *below),
+                    hint="name what is not content-addressed, or a file",
+                )
+            store_path = StorePath.parse(path)
+            paths[target] = LockedPath(source.text, store_path, source.path, drv_path, name)
+        return paths
 
     # Sources ------------------------------------------------------------------------------
 
@@ -316,20 +385,43 @@ class _Locker:
         return "" if part == "." else part
 
     def _shell(self, sources: dict[StorePath, LockedSource]) -> LockedShell | None:
-        """The shell of the builds, which becomes one of the sources."""
-        name = self._manifest.sandbox.shell
-        if name is None:
+        """The shell of the builds, if it is a file, which becomes one of the sources."""
+        found = self._manifest.sandbox.sources.get(SHELL_TARGET)
+        if found is None or found[0] != ("shell",) or found[1].installable is not None:
             return None
-        place = (self._folder / name).resolve()
+        place = self._folder / found[1].path
         try:
             if not place.is_file():
                 raise LockingError("the shell is no file", hint="name a static shell")
-            found, size = nar.nar_hash(nar_of(place))
-            path = source_path(SHELL_NAME, found.digest)
-            info = PathInfo(path, found, size, ())
-            source = examine(info, lambda: nar_of(place))
+            path = self._own_source(place, SHELL_NAME, sources)
         except NixbkError as error:
             raise self._at(error, "sandbox", "shell") from error
+        return LockedShell(found[1].text, path)
+
+    def _file_paths(self, sources: dict[StorePath, LockedSource]) -> dict[str, LockedPath]:
+        """What else of the sandbox lies beside the manifest, by where builds find it."""
+        paths: dict[str, LockedPath] = {}
+        for target, (below, source) in self._manifest.sandbox.sources.items():
+            if source.installable is not None or below == ("shell",):
+                continue
+            place = self._folder / source.path
+            try:
+                if not place.exists():
+                    raise LockingError(f"there is no file {source.path!r}")
+                path = self._own_source(place, PATH_NAME, sources)
+            except NixbkError as error:
+                raise self._at(error, "sandbox", *below) from error
+            paths[target] = LockedPath(source.text, path)
+        return paths
+
+    def _own_source(
+        self, place: Path, name: str, sources: dict[StorePath, LockedSource]
+    ) -> StorePath:
+        """The store path of a file or folder beside the manifest, which becomes a source."""
+        place = place.resolve()
+        found, size = nar.nar_hash(nar_of(place))
+        path = source_path(name, found.digest)
+        source = examine(PathInfo(path, found, size, ()), lambda: nar_of(place))
         file = self._repository.find(place.name, found, size)
         if file is None:
             digest = found.digest.hex()
@@ -337,7 +429,7 @@ class _Locker:
             sources.setdefault(path, replace(source, origin=BundleOrigin(digest)))
         else:
             sources.setdefault(path, replace(source, origin=FileOrigin(file)))
-        return LockedShell(name, path)
+        return path
 
     def _at(self, error: NixbkError, *path: str | int) -> LockingError:
         return LockingError(error.message, where=self._file.where(*path), hint=error.hint)

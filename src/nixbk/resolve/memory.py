@@ -32,11 +32,13 @@ class MemoryEvaluator:
         answers: what each installable text evaluates to.
         trees: the archive behind each flake reference.
         asked: every call, by its name and subject, in order.
+        made: what outputs of derivations are.
     """
 
     answers: dict[str, Evaluated | EvaluationError] = field(default_factory=dict)
     trees: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    made: dict[tuple[StorePath, str], StorePath] = field(default_factory=dict)
     _derivations: dict[StorePath, bytes] = field(default_factory=dict)
     _archives: dict[StorePath, tuple[bytes, tuple[StorePath, ...]]] = field(default_factory=dict)
 
@@ -100,6 +102,12 @@ class MemoryEvaluator:
         if path not in self._derivations:
             raise EvaluationError("the store has no such path", where=str(path))
         return self._derivations[path]
+
+    def build(self, drv_path: StorePath, output: str) -> StorePath:
+        """The path of an output; see `Evaluator`."""
+        if (drv_path, output) not in self.made:
+            raise EvaluationError("the build failed", where=str(drv_path))
+        return self.made[drv_path, output]
 
     def infos(self, paths: Iterable[StorePath]) -> Mapping[StorePath, PathInfo]:
         """What the store knows of *paths*; see `Evaluator`."""

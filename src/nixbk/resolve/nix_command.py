@@ -1,8 +1,8 @@
 """Evaluation by the ``nix`` command, 2.18 and later.
 
-Nothing is put together as Nix code: the one expression is ``evaluate.nix`` beside this
-module, and what it is asked goes to it as JSON. Flakes are evaluated in Nix's pure mode by
-locked references; plain files in its restricted mode, where they see their own folder and
+Nothing is put together as Nix code: the expressions are ``evaluate.nix`` and ``pin.nix`` beside
+this module, and what they are asked goes to them as arguments. Flakes are evaluated in Nix's pure
+mode by locked references; plain files in its restricted mode, where they see their own folder and
 the manifest's, the trees of the inputs, and no search path. No registry is asked.
 
 Effect: runs ``nix``, ``nix-instantiate`` and ``nix-store``; Nix fetches inputs, writes
@@ -11,16 +11,18 @@ derivations to its store, and builds what an evaluation imports.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
 import platform
 import subprocess
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
 
 from nixbk.errors import NixbkError
 from nixbk.nix import nar
@@ -37,7 +39,7 @@ from nixbk.resolve.evaluator import (
 )
 from nixbk.resolve.filesystem import CHUNK_BYTES, nar_of, scan
 from nixbk.resolve.flake_url import flake_url, local_root
-from nixbk.resolve.nix_messages import hint_for, summary
+from nixbk.resolve.nix_messages import hint_for, summary, too_old
 from nixbk.resolve.process import ended, run
 from nixbk.resolve.trees import unpack, without
 from nixbk.schema.installable import ALL_OUTPUTS, InstallableKind
@@ -48,13 +50,19 @@ from nixbk.schema.problems import quote_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+OLDEST: Final = (2, 18)
 INSTALL_HINT: Final = (
     "install Nix 2.18 or later (https://nixos.org/download), or 'nix-bin' of Debian"
 )
 BATCH: Final = 200
 """How many installables go to one process: a request is one argument of a command."""
 
-_FEATURES: Final = ("--option", "extra-experimental-features", "nix-command flakes")
+_FEATURES: Final = (
+    "--option",
+    "extra-experimental-features",
+    # What nixbk uses; then what derivations may, so that what cannot be locked is said by nixbk.
+    "nix-command flakes ca-derivations impure-derivations dynamic-derivations git-hashing",
+)
 _NO_REGISTRY: Final = ("--option", "flake-registry", "")
 
 
@@ -91,13 +99,11 @@ class NixCommand:
         else:
             command = ["nix", "flake", "prefetch", "--json"]
         found = json.loads(self._nix([*command, *_FEATURES, *_NO_REGISTRY, "--", request.url]))
-        attributes = dict(found.get("locked") or {})
+        attributes = dict(found.get("locked") or self._pin(request.url))
         attributes.setdefault("narHash", found.get("hash"))
         nar_hash = Hash.parse(str(attributes["narHash"]), HashAlgorithm.SHA256)
         attributes["narHash"] = nar_hash.sri()
         store_path = StorePath.parse(found.get("path") or found["storePath"])
-        if "type" not in attributes:  # Nix before 2.20 says nothing else of a plain tree
-            attributes = {"type": "path", "path": str(store_path), "narHash": nar_hash.sri()}
         root = local_root(attributes)
         if root is not None:
             return self._local(request, attributes, Path(root), store_path)
@@ -107,6 +113,16 @@ class NixCommand:
             request.name, request.url, request.flake, reference, rev, nar_hash, modified
         )
         return ResolvedInput(locked, reference, store_path)
+
+    def _pin(self, url: str) -> dict[str, Any]:
+        """The attributes of a locked reference, which Nix before 2.19 and Lix do not print."""
+        if url.startswith(("path:", "/", ".")):
+            place = unquote(url.removeprefix("path:").partition("?")[0])
+            return {"type": "path", "path": str(self._folder / place)}
+        command = ["nix-instantiate", "--eval", "--strict", "--json", *_FEATURES, *_NO_REGISTRY]
+        command += ["--argstr", "url", url, "--expr", _expression("pin.nix")]
+        found: dict[str, Any] = json.loads(self._nix(command))
+        return found
 
     def _local(
         self, request: InputRequest, attributes: dict[str, Any], root: Path, store_path: StorePath
@@ -192,7 +208,13 @@ class NixCommand:
         request = {"inputs": trees, "wishes": [self._wish(wish) for wish in wishes]}
         command = ["nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode"]
         command += [*_FEATURES, *_NO_REGISTRY, *options]
-        command += ["--argstr", "request", json.dumps(request), "--expr", self._expression]
+        command += [
+            "--argstr",
+            "request",
+            json.dumps(request),
+            "--expr",
+            _expression("evaluate.nix"),
+        ]
         try:
             rows = json.loads(self._nix(command))
         except EvaluationError as error:
@@ -210,10 +232,6 @@ class NixCommand:
             row["file"] = str(self._file(wish))
         return row
 
-    @cached_property
-    def _expression(self) -> str:
-        return files("nixbk.resolve").joinpath("evaluate.nix").read_text("utf-8")
-
     # The store ----------------------------------------------------------------------------
 
     def derivation(self, path: StorePath) -> bytes:
@@ -223,6 +241,11 @@ class NixCommand:
         except OSError:
             events = nar.read(self._dump(path))
             return b"".join(event.chunk for event in events if isinstance(event, nar.Data))
+
+    def build(self, drv_path: StorePath, output: str) -> StorePath:
+        """The path of an output, built as for an import from a derivation; see `Evaluator`."""
+        command = ["nix", "build", "--no-link", "--print-out-paths", *_FEATURES, *_NO_REGISTRY]
+        return StorePath.parse(self._nix([*command, f"{drv_path}^{output}"]).decode().strip())
 
     def infos(self, paths: Iterable[StorePath]) -> Mapping[StorePath, PathInfo]:
         """What the store knows of *paths*; see `Evaluator`."""
@@ -267,9 +290,24 @@ class NixCommand:
                 f"there is no {command[0]!r} command to evaluate with", hint=INSTALL_HINT
             ) from error
         if done.status:
+            if self._too_old is not None:
+                raise NixMissingError(f"Nix {self._too_old} is too old", hint=INSTALL_HINT)
             message = summary(done.messages, done.status)
             raise EvaluationError(message, hint=hint_for(message))
         return done.output
+
+    @cached_property
+    def _too_old(self) -> str | None:
+        """The version of a Nix that is too old; asked when Nix failed, for it costs a process."""
+        with contextlib.suppress(FileNotFoundError):
+            done = run(["nix", "--version"], folder=self._folder, environment=self._environ)
+            return too_old(done.output.decode(errors="replace"), OLDEST)
+        return None
+
+
+@cache
+def _expression(name: str) -> str:
+    return files("nixbk.resolve").joinpath(name).read_text("utf-8")
 
 
 def attribute_paths(wish: Wish) -> list[list[str]]:

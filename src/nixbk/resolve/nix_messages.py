@@ -5,6 +5,7 @@
     messages = *( warning / progress ) error
     error    = "error:" ( text / *( frame ) "error:" text )
     frame    = "…" text, source lines
+    version  = program " (" name ") " number "." number rest
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ MAX_LINES = 12
 """How many lines of a message are shown."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+_VERSION = re.compile(r"((\d+)\.(\d+)\S*)\s*$")
 _HINTS = (
     ("in restricted mode", "declare what lies outside of the manifest's folder as an input"),
     ("in pure evaluation mode", "a locked flake cannot use what is not pinned"),
     ("requires lock file changes", "run 'nix flake lock' in the flake"),
     ("cannot update unlocked flake input", "run 'nix flake lock' in the flake"),
-    ("experimental Nix feature", "nixbk needs Nix 2.18 or later"),
-    ("unrecognised flag", "nixbk needs Nix 2.18 or later"),
-    ("unrecognized flag", "nixbk needs Nix 2.18 or later"),
+    ("experimental Nix feature", "add it to 'extra-experimental-features' in nix.conf"),
 )
 
 
@@ -51,6 +51,17 @@ def _place(frames: list[str]) -> list[str]:
         if stripped.startswith("at ") and not stripped.startswith("at «"):
             return [stripped.rstrip(":")]
     return []
+
+
+def too_old(text: str, oldest: tuple[int, int]) -> str | None:
+    """The version in *text*, which ``nix --version`` printed, if it is before *oldest*.
+
+    Lix and others count their own versions, all of them later.
+    """
+    found = _VERSION.search(text.partition("\n")[0])
+    if found is None or (int(found[2]), int(found[3])) >= oldest:
+        return None
+    return found[1]
 
 
 def hint_for(message: str) -> str | None:

@@ -148,6 +148,7 @@ def test_json(manifest: Path) -> None:
     document = json.loads(_nixbk("lock", "--json", folder=folder))
     assert [change["name"] for change in document["changes"]] == [
         ".",
+        "/bin/sh",
         "default.nix#plain",
         ".#web",
     ]
@@ -184,6 +185,28 @@ def test_no_nix(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert _nixbk("lock", folder=manifest.parent, code=1) == (
         "nixbk: there is no 'nix' command to evaluate with\n"
+        "  hint: install Nix 2.18 or later (https://nixos.org/download), or 'nix-bin' of\n"
+        "    Debian\n"
+    )
+
+
+OLD_NIX = """#!/bin/sh
+case $1 in
+  --version) echo 'nix (Nix) 2.8.0' ;;
+  *) echo "error: input 'path:.' is unsupported" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_an_old_nix(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a Nix before 2.18 says when it fails, its age is what is wrong."""
+    (tmp_path / "bin").mkdir()
+    for name in ("nix", "nix-instantiate"):
+        (tmp_path / "bin" / name).write_text(OLD_NIX)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert _nixbk("lock", folder=manifest.parent, code=1) == (
+        "nixbk: Nix 2.8.0 is too old\n"
         "  hint: install Nix 2.18 or later (https://nixos.org/download), or 'nix-bin' of\n"
         "    Debian\n"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixbk.nix.nar import nar_hash
+from nixbk.resolve.evaluator import InputRequest
 from nixbk.resolve.input_trees import InputTrees
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.nix_command import NixCommand
@@ -109,6 +110,16 @@ def test_large_parts_are_had_again_from_where_they_are(
         if isinstance(source.origin, InputOrigin):
             with open_source(folder / "nixbk.lock", source) as file:
                 assert file.read() == b"".join(NixCommand(folder).nar(path))
+
+
+def test_what_older_nix_does_not_say(folder: Path) -> None:
+    """A plain tree is pinned alike by Nix before 2.19, which does not print how it is locked."""
+    nix = NixCommand(folder)
+    for name, entry in read_manifest(folder / "nixbk.toml").manifest.inputs.items():
+        known = nix.lock_input(InputRequest(name, entry.url, flake=False)).locked
+        told = nix._pin(entry.url)
+        assert (told.get("rev"), told["narHash"]) == (known.rev, known.nar_hash.sri())
+        assert told.get("lastModified") == known.last_modified
 
 
 def test_a_repository_is_checked_out(folder: Path, tmp_path: Path) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
 import pytest
 
-from nixbk.resolve.input_trees import Download, InputTreeError, download
+from nixbk.resolve.input_trees import Download, InputTreeError, download, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HASH = "narHash=sha256-LPJNul%2Bwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ%3D"
 DOWNLOADS = {
@@ -51,3 +58,87 @@ def test_what_only_nix_fetches(reference: str) -> None:
     with pytest.raises(InputTreeError) as caught:
         download(reference)
     assert str(caught.value) == f"it takes Nix to fetch {reference!r}"
+
+
+# name -> (type, mode, what is in it or where it leads)
+TREE = {
+    "x": (tarfile.DIRTYPE, 0o700, ""),
+    "x/away": (tarfile.SYMTYPE, 0o777, "/etc"),
+    "x/run": (tarfile.REGTYPE, 0o4710, "#!"),
+    "x/dir/deep": (tarfile.REGTYPE, 0o600, "deep"),
+    "x/same": (tarfile.LNKTYPE, 0o644, "x/dir/deep"),
+    "x/up": (tarfile.SYMTYPE, 0o777, "../run"),
+}
+
+
+def _packed(parts: dict[str, tuple[bytes, int, str]]) -> tarfile.TarFile:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name, (kind, mode, text) in parts.items():
+            part = tarfile.TarInfo(name)
+            part.type, part.mode = kind, mode
+            if kind == tarfile.REGTYPE:
+                part.size = len(text)
+            else:
+                part.linkname = text
+            archive.addfile(part, io.BytesIO(text.encode()))
+    data.seek(0)
+    return tarfile.open(fileobj=data)
+
+
+def test_an_archive_is_unpacked(tmp_path: Path) -> None:
+    """Files have the bytes and the one mode bit that count, links lead where they led."""
+    with _packed(TREE) as packed:
+        unpack(packed, tmp_path)
+    found = {
+        str(place.relative_to(tmp_path)): str(place.readlink())
+        if place.is_symlink()
+        else (place.read_text(), oct(place.stat().st_mode))
+        for place in tmp_path.rglob("*")
+        if place.is_symlink() or place.is_file()
+    }
+    assert found == {
+        "x/away": "/etc",
+        "x/run": ("#!", "0o100755"),
+        "x/dir/deep": ("deep", "0o100644"),
+        "x/same": ("deep", "0o100644"),
+        "x/up": "../run",
+    }
+
+
+OUTSIDE = {
+    "up": ({"../x": (tarfile.REGTYPE, 0o644, "")}, "'../x' lies outside of the archive"),
+    "root": ({"/x": (tarfile.REGTYPE, 0o644, "")}, "'/x' lies outside of the archive"),
+    "hard link": (
+        {"x": (tarfile.LNKTYPE, 0o644, "../y")},
+        "'../y' lies outside of the archive",
+    ),
+    "device": (
+        {"x": (tarfile.CHRTYPE, 0o644, "")},
+        "'x' is neither file, folder nor link",
+    ),
+}
+
+
+@pytest.mark.parametrize(("parts", "said"), OUTSIDE.values(), ids=OUTSIDE)
+def test_what_lies_outside_is_refused(
+    parts: dict[str, tuple[bytes, int, str]], said: str, tmp_path: Path
+) -> None:
+    """An archive cannot write anywhere but below its folder."""
+    with _packed(parts) as packed, pytest.raises(tarfile.TarError) as caught:
+        unpack(packed, tmp_path)
+    assert str(caught.value) == said
+    assert not any(tmp_path.iterdir())
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """A link that a later part lies below is in nobody's way."""
+    away, tree = tmp_path / "away", tmp_path / "tree"
+    away.mkdir()
+    parts = {
+        "x": (tarfile.SYMTYPE, 0o777, str(away)),
+        "x/y": (tarfile.REGTYPE, 0o644, "y"),
+    }
+    with _packed(parts) as packed, pytest.raises(FileExistsError):
+        unpack(packed, tree)
+    assert not any(away.iterdir())

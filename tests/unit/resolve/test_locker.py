@@ -17,7 +17,7 @@ from nixbk.resolve.locker import LockingError, make_lock
 from nixbk.resolve.memory import MemoryEvaluator
 from nixbk.resolve.sources import open_source
 from nixbk.schema.files import read_lock
-from nixbk.schema.lock import BundleOrigin, FileOrigin, Lock, LockedInput
+from nixbk.schema.lock import BundleOrigin, FileOrigin, Lock, LockedInput, LockedPath
 from nixbk.schema.manifest import Image, Manifest
 from nixbk.schema.manifest_file import ManifestFile, parse_manifest
 
@@ -212,8 +212,7 @@ def test_a_manifest_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(LockingError) as caught:
         make_lock(file, tmp_path, tmp_path / "nixbk.lock", _world())
     assert str(caught.value) == (
-        "command line: images.build.installables[0]: 'nixpkgs' is no input\n"
-        "  hint: declare it as 'inputs.nixpkgs.url'"
+        "nixpkgs#hello: 'nixpkgs' is no input\n  hint: declare it as 'inputs.nixpkgs.url'"
     )
 
 
@@ -255,3 +254,53 @@ def test_what_a_killed_one_left_is_cleared(tmp_path: Path) -> None:
     other.write_bytes(b"mine")
     save(tmp_path / "nixbk.lock", Lock({}, {}, {}), {})
     assert (half.exists(), other.exists()) == (False, True)
+
+
+def test_what_builds_find(tmp_path: Path) -> None:
+    """A shell and paths of installables, a file of the repository, and features."""
+    (tmp_path / "words.txt").write_bytes(b"words")
+    text = (
+        "[sandbox]\n"
+        "shell = './default.nix#hello/bin/sh'\n"
+        "system-features = ['kvm', 'big', 'kvm']\n"
+        "paths.'/usr/bin/env' = './default.nix#hello^out/bin/env'\n"
+        "paths.'/usr/share/words' = 'words.txt'\n"
+    )
+    lock = _lock(tmp_path, text + PLAIN, _world()).lock
+    out = lock.images["demo"].installables[0].paths["out"]
+    words = source_path("sandbox-path", nar_hash([file_nar(b"words")])[0].digest)
+    assert lock.sandbox == {
+        "/bin/sh": LockedPath("./default.nix#hello/bin/sh", out, "bin/sh", HELLO, "out"),
+        "/usr/bin/env": LockedPath("./default.nix#hello^out/bin/env", out, "bin/env", HELLO, "out"),
+        "/usr/share/words": LockedPath("words.txt", words),
+    }
+    assert lock.shell is None
+    assert lock.features == ("big", "kvm")
+    assert lock.sources[words].origin == FileOrigin("words.txt")
+
+
+SANDBOX_ERRORS = {
+    "no such attribute": (
+        "shell = './default.nix#none/sh'",
+        "nixbk.toml:1:17: sandbox.shell: there is no attribute 'none'",
+    ),
+    "no such output": (
+        "paths.'/usr/x' = './default.nix#hello^dev/x'",
+        (
+            "nixbk.toml:1:26: sandbox.paths.\"/usr/x\": 'hello' has no output 'dev'\n"
+            "  hint: it has out"
+        ),
+    ),
+    "no such file": (
+        "paths.'/usr/x' = 'none'",
+        "nixbk.toml:1:26: sandbox.paths.\"/usr/x\": there is no file 'none'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), SANDBOX_ERRORS.values(), ids=SANDBOX_ERRORS)
+def test_sandboxes_that_cannot_be_locked(tmp_path: Path, line: str, message: str) -> None:
+    """Each error has its key."""
+    with pytest.raises(LockingError) as caught:
+        _lock(tmp_path, f"sandbox.{line}\n{PLAIN}", _world())
+    assert str(caught.value) == message

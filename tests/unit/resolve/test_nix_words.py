@@ -9,7 +9,7 @@ from nixbk.nix.store_path import StorePath
 from nixbk.resolve.evaluator import EvaluationError, PathInfo, Wish
 from nixbk.resolve.flake_url import FlakeUrlError, flake_url, local_root
 from nixbk.resolve.nix_command import attribute_paths, parse_registration
-from nixbk.resolve.nix_messages import hint_for, summary
+from nixbk.resolve.nix_messages import hint_for, summary, too_old
 from nixbk.schema.installable import Installable
 
 SRI = "sha256-LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
@@ -142,6 +142,24 @@ def test_hints() -> None:
         "declare what lies outside of the manifest's folder as an input"
     )
     assert hint_for("it broke") is None
+
+
+VERSIONS = {
+    "nix (Nix) 2.8.0\n": "2.8.0",
+    "nix-store (Nix) 2.17.1pre20230828_abc\n": "2.17.1pre20230828_abc",
+    "nix (Nix) 2.18.0\n": None,
+    "nix (Nix) 3.0\n": None,
+    "nix (Lix, like Nix) 2.90.0\nSystem type: x86_64-linux\n": None,
+    "nix (Determinate Nix 3.6.0) 2.29.0\n": None,
+    "what?": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("text", "found"), VERSIONS.items())
+def test_versions(text: str, found: str | None) -> None:
+    """A version that is too old is told, one that cannot be read is not called so."""
+    assert too_old(text, (2, 18)) == found
 
 
 A = "/nix/store/n7zwllx7nz103yzsydjhjifzmr9v7fs4-a"
