@@ -27,7 +27,7 @@ SOURCE = ROOT / "helper"
 SUMS = SOURCE / "SHA256SUMS"
 TARGET = ROOT / "src" / "nixbk" / "_helper"
 ARCHITECTURES = ("amd64", "arm64")
-PROGRAMS = ("build", "unpack")
+PROGRAMS = ("build", "builtin", "unpack")
 
 _GO_MISSING = """\
 nixbk's helper programs are compiled with Go, and there is no 'go' on PATH.

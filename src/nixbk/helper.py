@@ -12,8 +12,9 @@ from typing import Final, Literal
 
 from nixbk.errors import NixbkError
 
-HelperKind = Literal["build", "unpack"]
-"""``build`` runs the step kinds build and fetch; ``unpack`` runs unpack, collect and assemble."""
+HelperKind = Literal["build", "builtin", "unpack"]
+"""``build`` runs the step kinds build and fetch, ``builtin`` the same ones and knows the builders
+that are part of Nix; ``unpack`` runs unpack, collect, assemble and compare."""
 
 _FOLDER: Final = Path(__file__).with_name("_helper")
 
@@ -41,7 +42,7 @@ def helper_binary(
     The hash is the one recorded when the program was built; the bytes are not checked here.
 
     Args:
-        kind: which of the two programs.
+        kind: which of the programs.
         architecture: as OCI platforms have it: ``amd64`` or ``arm64``.
         folder: where the programs are; only tests change it.
 

@@ -43,6 +43,7 @@ ROOT: Final = Path(__file__).parents[2]
 SEED: Final = "/nix/store/00000000000000000000000000000001-seed"
 OUT: Final = f"/nix/store/{'a' * 32}-x"
 DEV: Final = f"/nix/store/{'b' * 32}-x-dev"
+_RESULT: Final = "/.nixbk/result"
 
 
 def engines() -> list[str]:
@@ -70,6 +71,7 @@ class Done:
         log: what the step wrote.
         files: type, mode, owner, time and target by path, of what the step added to its root.
         text: of the result file.
+        data: of the other file that was asked for.
     """
 
     result: dict[str, dict[str, object]] | None
@@ -77,6 +79,7 @@ class Done:
     log: str
     files: dict[str, str] = field(default_factory=dict)
     text: str = ""
+    data: bytes = b""
 
     @property
     def report(self) -> str:
@@ -85,10 +88,15 @@ class Done:
 
 
 class Bench:
-    """One engine, and what steps need there."""
+    """One engine, and what steps need there.
+
+    Attributes:
+        rooted: whether scratch folders and results are part of a step's root, and no mounts.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.rooted = False
         self.uploads = Uploads()
 
     def upload(self, data: bytes, filename: str, mode: int = 0o644) -> Output:
@@ -122,9 +130,8 @@ class Bench:
             mounts=[
                 Mount("/", base, readonly=False, output=True),
                 Mount("/.nixbk/helper", helper, selector="helper"),
-                Mount("/.nixbk/result", readonly=False, output=True),
-                Mount("/build", readonly=False),
-                Mount("/tmp", readonly=False),
+                *(Mount(path, readonly=False) for path in ("/build", "/tmp") if not self.rooted),
+                *([] if self.rooted else [Mount(_RESULT, readonly=False, output=True)]),
                 *([Mount("/etc", base, selector="etc")] if network == "none" else []),
                 *(Mount(path, kind="tmpfs") for path in ("/dev/shm", "/sys") if kind == "build"),
                 *mounts,
@@ -168,7 +175,7 @@ class Bench:
         """Where an unpack step finds an archive."""
         return Mount(f"/.nixbk/nar/{number}", self.upload(archive, "nar"), selector="nar")
 
-    def build(
+    def build(  # noqa: PLR0913  # the parts of a step
         self,
         script: str,
         *,
@@ -176,9 +183,12 @@ class Bench:
         network: Network = "none",
         outputs: Mapping[str, str] = {"out": OUT},
         env: Mapping[str, str] = {},
+        mounts: Sequence[Mount] = (),
+        file: str = "",
+        listed: bool = True,
         **changes: object,
     ) -> Done:
-        """Build *script*, which the seed's bash runs with `-eu`."""
+        """Build *script*, which the seed's bash runs with `-eu`; *file* is one of the results."""
         step: dict[str, object] = {
             "outputs": outputs,
             "builder": f"{SEED}/bin/bash",
@@ -188,12 +198,19 @@ class Bench:
         }
         if network != "none":
             step["network"] = True
-        mounts = [self.seed()]
-        return self.run(self.exec("build", step, mounts=mounts, settings=settings, network=network))
+        program: HelperKind = "builtin" if str(step["builder"]).startswith("builtin:") else "build"
+        mounts = [self.seed(), *mounts]
+        made = self.exec(
+            "build", step, mounts=mounts, settings=settings, network=network, program=program
+        )
+        return self.run(made, file=file, listed=listed)
 
-    def run(self, step: Exec, *, result: str = "result.json") -> Done:
-        """Run a step to its end."""
+    def run(
+        self, step: Exec, *, result: str = "result.json", file: str = "", listed: bool = True
+    ) -> Done:
+        """Run a step to its end, read one more *file* of its results, list what it added."""
         log: list[bytes] = []
+        place = f"{_RESULT}/" if self.rooted else ""
 
         def on_status(status: StatusResponse) -> None:
             log.extend(line.msg for line in status.logs if line.vertex == step.vertex.digest)
@@ -203,7 +220,8 @@ class Bench:
             self._client.build(session, on_status=on_status) as build,
         ):
             try:
-                ref = build.solve(marshal(step.output("/.nixbk/result"))[0])
+                where = step.root if self.rooted else step.output(_RESULT)
+                ref = build.solve(marshal(where)[0])
             except BuildFailed as error:
                 code = error.failure.exit_code
                 text = b"".join(log).decode("utf-8", "surrogateescape")
@@ -211,15 +229,19 @@ class Bench:
             content = ""
             if result:
                 assert ref is not None
-                content = build.read_file(ref, result).decode()
+                content = build.read_file(ref, f"{place}{result}").decode()
+            data = b""
+            if file:
+                assert ref is not None
+                data = build.read_file(ref, f"{place}{file}")
             added = build.solve(marshal(diff(base_root(), step.root, name="added"))[0])
             files: dict[str, str] = {}
-            if added is not None:
+            if added is not None and listed:
                 self._list(build, added, "/", files)
             build.finish(Result(None))
         text = b"".join(log).decode("utf-8", "surrogateescape")
-        outputs = json.loads(content.splitlines()[0])["outputs"] if content else None
-        return Done(outputs, 0, text, files, content)
+        outputs = json.loads(content.splitlines()[0]).get("outputs") if content else None
+        return Done(outputs, 0, text, files, content, data)
 
     def _list(self, build: GatewayBuild, ref: Ref, folder: str, files: dict[str, str]) -> None:
         for entry in build.read_dir(ref, folder):

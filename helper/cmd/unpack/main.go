@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nixbk/helper/internal/compare"
 	"nixbk/helper/internal/run"
 	"nixbk/helper/internal/step"
 	"nixbk/helper/internal/store"
@@ -24,7 +25,7 @@ import (
 
 func main() {
 	run.Main(map[string]func(run.Context) error{
-		"unpack": unpackNars, "collect": collect, "assemble": assemble,
+		"unpack": unpackNars, "collect": collect, "assemble": assemble, "compare": compareTrees,
 	})
 }
 
@@ -62,7 +63,7 @@ func collect(run.Context) error {
 		}
 		lines.Write(data)
 	}
-	return run.WriteResult("results.jsonl", lines.Bytes())
+	return result("results.jsonl", lines.Bytes())
 }
 
 // assemble copies store objects, each mounted by itself, into the store.
@@ -91,6 +92,23 @@ func assemble(c run.Context) error {
 		}
 	}
 	return finish(in)
+}
+
+// compareTrees says what differs between two builds of one object.
+func compareTrees(run.Context) error {
+	found, more, err := compare.Trees(filepath.Join(run.Dir, "a"), filepath.Join(run.Dir, "b"))
+	if err != nil {
+		return err
+	}
+	return result("differences.json", compare.JSON(found, more))
+}
+
+// result writes the one file of a step that leaves the store alone.
+func result(name string, data []byte) error {
+	if err := run.WriteResult(name, data); err != nil {
+		return err
+	}
+	return store.ResetTimes("/")
 }
 
 func finish(in *store.Store) error {

@@ -11,14 +11,17 @@ import (
 	"nixbk/helper/internal/step"
 )
 
-// Cycles fails when outputs refer to each other in a circle.
-func Cycles(outputs map[string]step.Output) error {
+// Order lists the outputs so that each follows those it refers to, and fails
+// when they refer to each other in a circle (topoSort, Nix
+// src/libutil/include/nix/util/topo-sort.hh, and its use).
+func Order(outputs map[string]step.Output) ([]string, error) {
 	names := map[string]string{}
 	for name, output := range outputs {
 		names[output.Path] = name
 	}
 	const visiting, visited = 1, 2
 	state := map[string]int{}
+	var order []string
 	var visit func(name, parent string) error
 	visit = func(name, parent string) error {
 		switch state[name] {
@@ -29,22 +32,27 @@ func Cycles(outputs map[string]step.Output) error {
 				"cycle detected in the references of output '%s' from output '%s'", name, parent)
 		}
 		state[name] = visiting
+		var others []string
 		for _, reference := range outputs[name].References {
 			if other, found := names[reference]; found && other != name {
-				if err := visit(other, name); err != nil {
-					return err
-				}
+				others = append(others, other)
+			}
+		}
+		for _, other := range slices.Sorted(slices.Values(others)) {
+			if err := visit(other, name); err != nil {
+				return err
 			}
 		}
 		state[name] = visited
+		order = append(order, name)
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		if err := visit(name, ""); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return order, nil
 }
 
 // Outputs applies the checks of the output called name.

@@ -73,8 +73,8 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
-// TestCycles finds circles between outputs, but no self-reference.
-func TestCycles(t *testing.T) {
+// TestOrder finds circles between outputs, but no self-reference.
+func TestOrder(t *testing.T) {
 	cases := map[string]struct {
 		out, dev []string
 		want     string
@@ -86,7 +86,7 @@ func TestCycles(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			err := Cycles(map[string]step.Output{
+			_, err := Order(map[string]step.Output{
 				"out": {Path: out, References: c.out}, "dev": {Path: dev, References: c.dev},
 			})
 			got := ""

@@ -1,5 +1,6 @@
 // Package outputs turns what a build left in the store into valid store
-// objects: canonical, hashed, scanned, checked (registerOutputs, Nix
+// objects: canonical, hashed, scanned, checked, and those whose paths follow
+// from their content moved there (registerOutputs, Nix
 // src/libstore/unix/build/derivation-builder.cc).
 package outputs
 
@@ -12,7 +13,6 @@ import (
 
 	"nixbk/helper/internal/checks"
 	"nixbk/helper/internal/hashes"
-	"nixbk/helper/internal/nar"
 	"nixbk/helper/internal/refscan"
 	"nixbk/helper/internal/step"
 	"nixbk/helper/internal/store"
@@ -21,55 +21,64 @@ import (
 )
 
 // Register makes the outputs of s valid. Candidates for references are the
-// store's inputs and the outputs themselves.
+// store's inputs, but for hidden ones, and the outputs themselves.
 func Register(s *step.Step, in *store.Store, registrar *tree.Registrar) (map[string]step.Output, error) {
-	candidates := slices.Clone(in.Inputs)
-	var names []string
-	for _, path := range s.Outputs {
-		name, err := step.BaseName(string(path))
+	if s.Fixed != nil && len(s.Outputs) != 1 {
+		return nil, fmt.Errorf("a fixed-output step has %d outputs", len(s.Outputs))
+	}
+	built := map[string]*object{}
+	var own []string
+	for name, path := range s.Outputs {
+		base, err := step.BaseName(string(path))
 		if err != nil {
 			return nil, err
 		}
-		names = append(names, name)
+		content, err := newContent(s, name)
+		if err != nil {
+			return nil, err
+		}
+		built[string(name)] = &object{name: string(name), base: base, content: content}
+		own = append(own, base)
 	}
-	candidates = append(candidates, names...)
+	r := registration{in: in, registrar: registrar, own: own}
+	for _, name := range in.Inputs {
+		if !slices.Contains(s.Hidden, step.Text(step.StoreDir+"/"+name)) {
+			r.inputs = append(r.inputs, name)
+		}
+	}
 	outputs := map[string]step.Output{}
-	var fixed *fixedOutput
-	for _, name := range slices.Sorted(maps.Keys(s.Outputs)) {
-		r := registration{in: in, registrar: registrar, candidates: candidates}
-		if !slices.Contains(s.Discard, name) {
-			r.scan = true
-		}
-		if s.Fixed != nil {
-			if len(s.Outputs) != 1 {
-				return nil, fmt.Errorf("a fixed-output step has %d outputs", len(s.Outputs))
-			}
-			var err error
-			if fixed, err = newFixed(s.Fixed); err != nil {
-				return nil, err
-			}
-			r.fixed = fixed
-		}
-		output, err := r.register(string(name), string(s.Outputs[name]))
-		if err != nil {
+	for _, name := range slices.Sorted(maps.Keys(built)) {
+		if err := r.register(built[name], slices.Contains(s.Discard, step.Text(name))); err != nil {
 			return nil, err
 		}
-		outputs[string(name)] = output
+		outputs[name] = built[name].output
 	}
-	if err := in.Clean(names); err != nil {
+	order, err := checks.Order(outputs)
+	if err != nil {
 		return nil, err
 	}
-	if err := checks.Cycles(outputs); err != nil {
+	if err := in.Clean(own); err != nil {
 		return nil, err
+	}
+	final := map[string]string{}
+	for _, name := range order {
+		o := built[name]
+		if o.content == nil {
+			continue
+		}
+		if err := o.settle(in, final); err != nil {
+			return nil, err
+		}
+		outputs[name] = o.output
 	}
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		if fixed != nil {
-			if err := fixed.check(outputs[name]); err != nil {
+		if s.Fixed != nil {
+			if err := built[name].content.check(built[name]); err != nil {
 				return nil, err
 			}
 		}
 		if check, found := s.Checks[step.Text(name)]; found {
-			if err := checks.Outputs(name, check, outputs, s.Closure); err != nil {
+			if err := checks.Outputs(name, moveChecks(check, final), outputs, s.Closure); err != nil {
 				return nil, err
 			}
 		}
@@ -100,39 +109,52 @@ func Detach(s *step.Step, in *store.Store, registrar *tree.Registrar) error {
 }
 
 type registration struct {
-	in         *store.Store
-	registrar  *tree.Registrar
-	candidates []string
-	scan       bool
-	fixed      *fixedOutput
+	in        *store.Store
+	registrar *tree.Registrar
+	// own are the outputs, inputs the rest that an output can refer to.
+	own, inputs []string
 }
 
-func (r registration) register(name, path string) (step.Output, error) {
-	base, err := step.BaseName(path)
-	if err != nil {
-		return step.Output{}, err
-	}
+// object is one output on its way to be valid.
+type object struct {
+	name, base string
+	content    *content
+	node       tree.Node
+	output     step.Output
+	// mentions are the base names of outputs whose hash parts occur in it.
+	mentions []string
+	// sum is the content's hash if nothing of it is to be rewritten.
+	sum hasher
+}
+
+// register makes the object canonical, and in the same walk hashes and scans it.
+func (r registration) register(o *object, discard bool) error {
+	path := step.StoreDir + "/" + o.base
 	narHash := sha256.New()
 	consumers := []io.Writer{narHash}
-	scanner := refscan.New(r.candidates)
-	if r.scan {
+	candidates := slices.Clone(r.own)
+	if !discard {
+		candidates = append(candidates, r.inputs...)
+	}
+	scanner := refscan.New(candidates)
+	if !discard || o.content != nil {
 		consumers = append(consumers, scanner)
 	}
-	if r.fixed != nil {
-		consumers = append(consumers, r.fixed.consumer)
+	if o.content != nil && !o.content.plain() {
+		var err error
+		if o.sum, err = o.content.hasher(o.base); err != nil {
+			return err
+		}
+		consumers = append(consumers, o.sum)
 	}
 	sink := stream.NewFan(consumers...)
-	node, err := r.registrar.Register(r.in.Fd(), base, path, name, sink)
+	node, err := r.registrar.Register(r.in.Fd(), o.base, path, o.name, sink)
 	sink.Close()
 	if err != nil {
-		return step.Output{}, err
+		return err
 	}
-	if r.fixed != nil && r.fixed.flat && (node.Type != "regular" || node.Executable) {
-		return step.Output{}, step.Fail(step.IllegalOutput,
-			"output path '%s' should be a non-executable regular file since recursive hashing is not enabled"+
-				" (one of outputHashMode={flat,text} is true)", path)
-	}
-	output := step.Output{
+	o.node = node
+	o.output = step.Output{
 		Path:    path,
 		NarHash: hashes.Hash{Algorithm: "sha256", Digest: narHash.Sum(nil)}.String(),
 		NarSize: sink.Size(),
@@ -140,57 +162,15 @@ func (r registration) register(name, path string) (step.Output, error) {
 		Target:  node.Target,
 	}
 	for _, found := range scanner.Found() {
-		output.References = append(output.References, step.StoreDir+"/"+found)
+		if !discard {
+			o.output.References = append(o.output.References, step.StoreDir+"/"+found)
+		}
+		if slices.Contains(r.own, found) {
+			o.mentions = append(o.mentions, found)
+		}
 	}
-	return output, nil
-}
-
-// fixedOutput compares an output with the hash its derivation promises.
-type fixedOutput struct {
-	flat     bool
-	expected hashes.Hash
-	consumer io.Writer
-	sum      func() ([]byte, error)
-}
-
-func newFixed(fixed *step.Fixed) (*fixedOutput, error) {
-	expected, err := hashes.Parse(fixed.Hash)
-	if err != nil {
-		return nil, err
-	}
-	f := &fixedOutput{expected: expected}
-	if fixed.Method == "git" {
-		git := nar.NewGit(expected.New)
-		f.consumer, f.sum = git, git.Sum
-		return f, nil
-	}
-	got := expected.New()
-	f.sum = func() ([]byte, error) { return got.Sum(nil), nil }
-	switch fixed.Method {
-	case "nar":
-		f.consumer = got
-	case "flat", "text":
-		f.flat = true
-		f.consumer = nar.NewFlat(got)
-	default:
-		return nil, fmt.Errorf("unknown method %q of a fixed output", fixed.Method)
-	}
-	return f, nil
-}
-
-func (f *fixedOutput) check(output step.Output) error {
-	digest, err := f.sum()
-	if err != nil {
-		return err
-	}
-	got := hashes.Hash{Algorithm: f.expected.Algorithm, Digest: digest}
-	if !got.Equal(f.expected) {
-		return step.Fail(step.HashMismatch,
-			"hash mismatch in fixed-output derivation:\n  specified: %s\n     got:    %s", f.expected, got)
-	}
-	if count := len(output.References); count > 0 {
-		return step.Fail(step.HashMismatch, "fixed-output derivations must not reference store paths:"+
-			" '%s' references %d distinct paths, e.g. '%s'", output.Path, count, output.References[0])
+	if o.sum == nil {
+		o.sum = known(narHash.Sum(nil))
 	}
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"testing"
 
 	"nixbk/helper/internal/step"
@@ -185,5 +187,51 @@ func BenchmarkRegister(b *testing.B) {
 	for b.Loop() {
 		_, err := Register(s, in, tree.NewTrustingRegistrar())
 		must(b, err)
+	}
+}
+
+// BenchmarkManyFiles is an output of 100,000 small files.
+func BenchmarkManyFiles(b *testing.B) {
+	in, dir := newStore(b)
+	for i := range 100 {
+		folder := filepath.Join(dir, out, strconv.Itoa(i))
+		must(b, os.MkdirAll(folder, 0o755))
+		for j := range 1000 {
+			must(b, os.WriteFile(filepath.Join(folder, strconv.Itoa(j)), []byte("some text\n"), 0o644))
+		}
+	}
+	s := &step.Step{Outputs: map[step.Text]step.Text{"out": path(out)}}
+	for b.Loop() {
+		b.StopTimer()
+		must(b, exec.Command("chown", "-R", "1000:100", filepath.Join(dir, out)).Run())
+		must(b, exec.Command("chmod", "-R", "u+w", filepath.Join(dir, out)).Run())
+		b.StartTimer()
+		_, err := Register(s, in, tree.NewRegistrar(1000))
+		must(b, err)
+	}
+}
+
+// BenchmarkFloating is what is done besides for a path that follows from a
+// large content, without and with a reference to itself.
+func BenchmarkFloating(b *testing.B) {
+	for name, text := range map[string]string{"plain": "", "self": string(path(out))} {
+		b.Run(name, func(b *testing.B) {
+			in, dir := newStore(b)
+			data := make([]byte, 256<<20)
+			_, _ = rand.NewChaCha8([32]byte{}).Read(data)
+			copy(data, text)
+			b.SetBytes(int64(len(data)))
+			s := &step.Step{
+				Outputs:  map[step.Text]step.Text{"out": path(out)},
+				Floating: map[step.Text]step.Floating{"out": {Method: "nar", Algorithm: "sha256"}},
+			}
+			for b.Loop() {
+				b.StopTimer()
+				must(b, os.WriteFile(filepath.Join(dir, out), data, 0o644))
+				b.StartTimer()
+				_, err := Register(s, in, tree.NewTrustingRegistrar())
+				must(b, err)
+			}
+		})
 	}
 }

@@ -57,7 +57,13 @@ func run(kinds map[string]func(Context) error) error {
 	return kinds[s.Kind](Context{s, settings, environment.Proxies()})
 }
 
+// Results is the folder of the result: a mount, or a part of the root.
+const Results = Dir + "/result"
+
 // WriteResult writes a file of the result folder.
 func WriteResult(name string, data []byte) error {
-	return tree.WriteFile(filepath.Join(Dir, "result"), name, data)
+	if err := os.MkdirAll(Results, 0o755); err != nil {
+		return err
+	}
+	return tree.WriteFile(Results, name, data)
 }

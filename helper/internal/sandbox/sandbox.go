@@ -6,6 +6,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nixbk/helper/internal/step"
+	"nixbk/helper/internal/tree"
 )
 
 // The builder's user and group, as Nix has them inside of its sandbox.
@@ -32,9 +34,13 @@ const BuildDir = "/build"
 // Builder is one program to run.
 type Builder struct {
 	Program string
-	Args    []string
-	Env     map[string]string
-	System  string
+	// Name is what the program is told it is called.
+	Name   string
+	Args   []string
+	Env    map[string]string
+	System string
+	// Input, unless it is nil, is what the program reads from descriptor 3.
+	Input []byte
 
 	Timeout   time.Duration
 	MaxSilent time.Duration
@@ -92,9 +98,45 @@ func adjust() {
 	_ = unix.Chmod("/", 0o750)
 }
 
-// Restore takes back what adjust did to the root, which is part of the result.
+// switchFile lets programs of a build with a network look up hosts and
+// services alone, and only where Nix lets them.
+const switchFile = "/etc/nsswitch.conf"
+
+// PrepareNetwork adds what a build with a network finds. Where the machine has
+// closed /etc, it does without.
+func PrepareNetwork() error {
+	err := os.WriteFile(switchFile, []byte("hosts: files dns\nservices: files\n"), 0o644)
+	if errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	return err
+}
+
+// Restore takes back what was done to the root, which is part of the result.
 func Restore() error {
-	return errors.Join(unix.Chown("/", 0, 0), unix.Chmod("/", 0o755))
+	err := os.Remove(switchFile)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EROFS) {
+		err = nil
+	}
+	return errors.Join(err, unix.Chown("/", 0, 0), unix.Chmod("/", 0o755))
+}
+
+// Leave empties the folders a builder could write to where they are part of
+// the root, and so of the result, and makes them what the base has.
+func Leave() error {
+	for _, dir := range []string{BuildDir, "/tmp"} {
+		fd, err := tree.OpenDir(unix.AT_FDCWD, dir)
+		if err != nil {
+			return err
+		}
+		if !tree.IsMount(fd) {
+			err = errors.Join(tree.Empty(fd), tree.StripAttributes(fd, dir), unix.Fchown(fd, 0, 0), unix.Fchmod(fd, 0o755))
+		}
+		if err := errors.Join(err, unix.Close(fd)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Run runs the builder to its end, and then ends all it left running. It
@@ -166,12 +208,18 @@ func signalName(signal unix.Signal) string {
 		unix.SIGSEGV: "Segmentation fault", unix.SIGUSR2: "User defined signal 2",
 		unix.SIGPIPE: "Broken pipe", unix.SIGALRM: "Alarm clock", unix.SIGTERM: "Terminated",
 		unix.SIGXCPU: "CPU time limit exceeded", unix.SIGXFSZ: "File size limit exceeded",
-		unix.SIGSYS: "Bad system call",
+		unix.SIGSYS: "Bad system call", unix.SIGSTKFLT: "Stack fault",
+		unix.SIGVTALRM: "Virtual timer expired", unix.SIGPROF: "Profiling timer expired",
+		unix.SIGIO: "I/O possible", unix.SIGPWR: "Power failure",
 	}
 	if name, found := names[signal]; found {
 		return name
 	}
-	return fmt.Sprintf("Signal %d", int(signal))
+	const firstRealTime = 34 // the C library keeps two for itself
+	if signal >= firstRealTime {
+		return fmt.Sprintf("Real-time signal %d", int(signal)-firstRealTime)
+	}
+	return fmt.Sprintf("Unknown signal %d", int(signal))
 }
 
 // diskFull guesses as Nix does: less than 8 MiB are left.
@@ -201,15 +249,25 @@ func (b Builder) start(stdin, output int) (pid int, apart bool, err error) {
 			done <- result{0, false, err}
 			return
 		}
-		argv := append([]string{filepath.Base(b.Program)}, b.Args...)
+		argv := append([]string{b.Name}, b.Args...)
 		env := make([]string, 0, len(b.Env))
 		for _, name := range sortedKeys(b.Env) {
 			env = append(env, name+"="+b.Env[name])
 		}
+		files := []uintptr{uintptr(stdin), uintptr(output), uintptr(output)}
+		if b.Input != nil {
+			input, err := feed(b.Input)
+			if err != nil {
+				done <- result{0, false, err}
+				return
+			}
+			defer input.Close()
+			files = append(files, input.Fd())
+		}
 		pid, err := syscall.ForkExec(b.Program, argv, &syscall.ProcAttr{
 			Dir:   BuildDir,
 			Env:   env,
-			Files: []uintptr{uintptr(stdin), uintptr(output), uintptr(output)},
+			Files: files,
 			Sys: &syscall.SysProcAttr{
 				Setsid: true,
 				Credential: &syscall.Credential{
@@ -224,6 +282,19 @@ func (b Builder) start(stdin, output int) (pid int, apart bool, err error) {
 	}()
 	r := <-done
 	return r.pid, r.apart, r.err
+}
+
+// feed is a pipe out of which comes data.
+func feed(data []byte) (*os.File, error) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		_, _ = writer.Write(data) // whoever does not read it has ended
+		_ = writer.Close()
+	}()
+	return reader, nil
 }
 
 // sentence is an error as strerror has it: with a capital.

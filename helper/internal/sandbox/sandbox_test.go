@@ -40,7 +40,7 @@ func TestKillAll(t *testing.T) {
 // TestSignals are named as strsignal names them.
 func TestSignals(t *testing.T) {
 	for signal, want := range map[unix.Signal]string{
-		unix.SIGKILL: "Killed", unix.SIGSEGV: "Segmentation fault", 40: "Signal 40",
+		unix.SIGKILL: "Killed", unix.SIGSEGV: "Segmentation fault", 40: "Real-time signal 6", 33: "Unknown signal 33",
 	} {
 		if got := signalName(signal); got != want {
 			t.Errorf("expected %q, got %q", want, got)

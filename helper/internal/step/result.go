@@ -14,6 +14,10 @@ type Output struct {
 	References []string
 	Type       string
 	Target     string
+	// ContentAddress says what the path of a floating output was made of.
+	ContentAddress string
+	// Existing says that the object is one of the inputs of that path.
+	Existing bool
 }
 
 // Result is canonical JSON: keys sorted, no spaces, a newline at the end.
@@ -25,7 +29,16 @@ func Result(outputs map[string]Output) []byte {
 			b = append(b, ',')
 		}
 		b = AppendJSON(b, name)
-		b = append(b, `:{"narHash":`...)
+		b = append(b, `:{`...)
+		if output.ContentAddress != "" {
+			b = append(b, `"contentAddress":`...)
+			b = AppendJSON(b, output.ContentAddress)
+			b = append(b, ',')
+		}
+		if output.Existing {
+			b = append(b, `"existing":true,`...)
+		}
+		b = append(b, `"narHash":`...)
 		b = AppendJSON(b, output.NarHash)
 		b = append(b, `,"narSize":`...)
 		b = strconv.AppendUint(b, output.NarSize, 10)
@@ -48,4 +61,10 @@ func Result(outputs map[string]Output) []byte {
 		b = append(b, '}')
 	}
 	return append(b, "},\"version\":1}\n"...)
+}
+
+// Failed is the result of a step that keeps what a failed build left.
+func Failed(err *Failure) []byte {
+	b := AppendJSON([]byte(`{"failure":`), err.Kind+": "+err.Message)
+	return append(b, ",\"outputs\":{},\"version\":1}\n"...)
 }

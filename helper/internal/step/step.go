@@ -32,6 +32,7 @@ type Step struct {
 	Env       map[Text]Text   `json:"env"`
 	Files     map[Text]Text   `json:"files"`
 	Links     map[Text]Text   `json:"links"`
+	Hidden    []Text          `json:"hidden"`
 	ImpureEnv []Text          `json:"impureEnv"`
 	Network   bool            `json:"network"`
 	System    string          `json:"system"`
@@ -39,6 +40,10 @@ type Step struct {
 	Checks    map[Text]Checks `json:"checks"`
 	Closure   map[Text]Known  `json:"closure"`
 	Discard   []Text          `json:"unsafeDiscardReferences"`
+
+	Floating   map[Text]Floating `json:"floating"`
+	Impure     bool              `json:"impure"`
+	KeepFailed bool              `json:"keepFailed"`
 
 	Executable bool `json:"executable"`
 
@@ -50,6 +55,16 @@ type Step struct {
 type Fixed struct {
 	Method string `json:"method"`
 	Hash   string `json:"hash"`
+}
+
+// Floating is how the path of an output follows from its content; its path in
+// the step is the one it has until then.
+type Floating struct {
+	Method    string `json:"method"`
+	Algorithm string `json:"algorithm"`
+	// Positions hashes where the references to itself are, as Nix does but in
+	// its releases 2.17 to 2.34.
+	Positions bool `json:"positions"`
 }
 
 // Known is a store object outside of this build, for checks that need a closure.

@@ -136,3 +136,24 @@ func TestResult(t *testing.T) {
 		t.Errorf("expected %s, got %s", want, got)
 	}
 }
+
+// TestFloatingResult says what the path was made of, and when it is an input's.
+func TestFloatingResult(t *testing.T) {
+	got := string(Result(map[string]Output{
+		"out": {Path: "/o", NarHash: "x", NarSize: 1, Type: "regular", ContentAddress: "text:y", Existing: true},
+	}))
+	want := `{"outputs":{"out":{"contentAddress":"text:y","existing":true,"narHash":"x","narSize":1,` +
+		`"path":"/o","references":[],"type":"regular"}},"version":1}` + "\n"
+	if got != want {
+		t.Errorf("expected %s, got %s", want, got)
+	}
+}
+
+// TestFailed is the result of a step whose failure was wanted.
+func TestFailed(t *testing.T) {
+	got := string(Failed(&Failure{BuilderFailed, "no\n  way \xff"}))
+	want := `{"failure":"builder-failed: no\u000a  way \u00ff","outputs":{},"version":1}` + "\n"
+	if got != want {
+		t.Errorf("expected %s, got %s", want, got)
+	}
+}

@@ -115,7 +115,7 @@ func (s *Store) Clean(outputs []string) error {
 
 // Touched are the directories of the base in which the helper, the builder or
 // mount points can have left another modification time.
-var Touched = []string{"", "bin", "build", "dev", "etc", "nix", "nix/store", "proc", "sys", "tmp", ".nixbk"}
+var Touched = []string{"", "bin", "build", "dev", "etc", "nix", "nix/store", "proc", "sys", "tmp", ".nixbk/result", ".nixbk"}
 
 // ResetTimes gives those directories the time the base has.
 func ResetTimes(root string) error {

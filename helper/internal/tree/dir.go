@@ -59,6 +59,12 @@ func OpenDir(at int, name string) (int, error) {
 	return openAt(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
+// OpenFile opens what should be a regular file for reading; it never waits,
+// and never follows a link.
+func OpenFile(at int, name string) (int, error) {
+	return openAt(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+}
+
 func openAt(at int, name string, flags int, mode uint32) (int, error) {
 	fd, err := ignoringEINTR(func() (int, error) {
 		return unix.Openat(at, name, flags|unix.O_CLOEXEC, mode)
@@ -100,7 +106,8 @@ func setTimeAt(at int, name string) error {
 	return os.NewSyscallError("utimensat", err)
 }
 
-func readLink(at int, name string) (string, error) {
+// ReadLink is the target of a link, however long.
+func ReadLink(at int, name string) (string, error) {
 	for size := 256; ; size *= 2 {
 		buf := make([]byte, size)
 		n, err := unix.Readlinkat(at, name, buf)
@@ -111,6 +118,28 @@ func readLink(at int, name string) (string, error) {
 			return string(buf[:n]), nil
 		}
 	}
+}
+
+// IsMount says whether an open directory is the top of a mount, as far as the
+// kernel tells.
+func IsMount(fd int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st)
+	return err == nil && st.Attributes&st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// Empty deletes all that is in a directory.
+func Empty(fd int) error {
+	entries, err := List(fd)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := Remove(fd, entry.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Remove deletes the entry and all below it, however deep: folders are moved
@@ -129,9 +158,14 @@ func Remove(at int, name string) error {
 			continue
 		}
 		for _, inner := range emptied.folders {
-			number++
-			moved := fmt.Sprintf(".nixbk-removed-%d", number)
-			if err := unix.Renameat(emptied.fd, inner, at, moved); err != nil {
+			moved := ""
+			err := error(unix.EEXIST)
+			for occupied(err) { // by something that is to go, or was put in our way
+				number++
+				moved = fmt.Sprintf(".nixbk-removed-%d", number)
+				err = unix.Renameat(emptied.fd, inner, at, moved)
+			}
+			if err != nil {
 				_ = unix.Close(emptied.fd)
 				return &os.PathError{Op: "rename", Path: inner, Err: err}
 			}
@@ -140,6 +174,11 @@ func Remove(at int, name string) error {
 		_ = unix.Close(emptied.fd)
 	}
 	return nil
+}
+
+// occupied says whether a name is taken that a folder cannot replace.
+func occupied(err error) bool {
+	return errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR)
 }
 
 // leftover is an open folder that holds nothing but folders which are not empty.

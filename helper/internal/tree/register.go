@@ -126,7 +126,7 @@ func (w *walk) directory(at int, name, shown string, depth int) error {
 }
 
 func (w *walk) regular(at int, name, shown string) (bool, error) {
-	fd, err := openAt(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := OpenFile(at, name)
 	if err != nil {
 		return false, err
 	}
@@ -182,7 +182,7 @@ func (w *walk) symlink(at int, name, shown string) (string, error) {
 			return "", err
 		}
 	}
-	target, err := readLink(at, name)
+	target, err := ReadLink(at, name)
 	if err != nil {
 		return "", err
 	}
@@ -220,7 +220,7 @@ func (r *Registrar) canonical(fd int, kind uint32, shown string) (*unix.Stat_t, 
 	if err != nil || known {
 		return st, err
 	}
-	if err := stripAttributes(fd, shown); err != nil {
+	if err := StripAttributes(fd, shown); err != nil {
 		return nil, err
 	}
 	// The owner first: a change of owner may clear bits of the mode.
@@ -245,7 +245,8 @@ func (r *Registrar) canonical(fd int, kind uint32, shown string) (*unix.Stat_t, 
 // default of Nix's setting ignored-acls.
 var kept = map[string]bool{"security.csm": true, "security.selinux": true, "system.nfs4_acl": true}
 
-func stripAttributes(fd int, shown string) error {
+// StripAttributes removes extended attributes and access control lists.
+func StripAttributes(fd int, shown string) error {
 	size, err := unix.Flistxattr(fd, nil)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENODATA) || size == 0 {
 		return nil
@@ -255,7 +256,8 @@ func stripAttributes(fd int, shown string) error {
 		size, err = unix.Flistxattr(fd, buf)
 		if err == nil {
 			for name := range strings.SplitSeq(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
-				if kept[name] {
+				// An overlay counts attributes of its own that it does not list.
+				if name == "" || kept[name] {
 					continue
 				}
 				if err := unix.Fremovexattr(fd, name); err != nil {

@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"golang.org/x/sys/unix"
+
+	"nixbk/helper/internal/nar"
 )
 
 // Restorer makes store files from the nodes of an archive, as nar.Sink.
@@ -69,6 +71,33 @@ func (r *Restorer) Close() {
 	r.dirs = r.dirs[:1]
 }
 
+// Top is a sink that passes on and notes what the archive's top is.
+type Top struct {
+	nar.Sink
+	Kind, Target string
+}
+
+func (t *Top) Directory(name string) error {
+	if t.Kind == "" {
+		t.Kind = "directory"
+	}
+	return t.Sink.Directory(name)
+}
+
+func (t *Top) Symlink(name, target string) error {
+	if t.Kind == "" {
+		t.Kind, t.Target = "symlink", target
+	}
+	return t.Sink.Symlink(name, target)
+}
+
+func (t *Top) Regular(name string, executable bool, size uint64, contents io.Reader) error {
+	if t.Kind == "" {
+		t.Kind = "regular"
+	}
+	return t.Sink.Regular(name, executable, size, contents)
+}
+
 // CopyTree makes name in the directory at a copy of a store object. Files that
 // were one inode stay one, so that a copy is no larger than its source.
 func CopyTree(at int, name string, from int, source string) error {
@@ -115,7 +144,7 @@ func (c *copier) copy(at int, name string, from int, source string) error {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		target, err := readLink(from, source)
+		target, err := ReadLink(from, source)
 		if err != nil {
 			return err
 		}

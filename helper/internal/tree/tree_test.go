@@ -235,6 +235,34 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestEmpty deletes all there is, whatever has been put in its way.
+func TestEmpty(t *testing.T) {
+	top := t.TempDir()
+	must(t,
+		os.MkdirAll(filepath.Join(top, "a", "b", "c", "d"), 0o755),
+		os.MkdirAll(filepath.Join(top, ".nixbk-removed-1", "full"), 0o755),
+		os.WriteFile(filepath.Join(top, ".nixbk-removed-2"), nil, 0o644),
+		os.Symlink("/", filepath.Join(top, ".nixbk-removed-3")),
+		os.Mkdir(filepath.Join(top, ".nixbk-removed-4"), 0o755),
+	)
+	must(t, Empty(open(t, top)))
+	entries, err := List(open(t, top))
+	must(t, err)
+	if len(entries) != 0 {
+		t.Errorf("%v is left", entries)
+	}
+}
+
+// TestIsMount knows a mount from a folder.
+func TestIsMount(t *testing.T) {
+	if !IsMount(open(t, "/proc")) {
+		t.Error("/proc is no mount")
+	}
+	if IsMount(open(t, t.TempDir())) {
+		t.Error("a folder is a mount")
+	}
+}
+
 // TestRemoveDeep deletes what is nested deeper than there are descriptors.
 func TestRemoveDeep(t *testing.T) {
 	top := t.TempDir()

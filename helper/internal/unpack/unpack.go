@@ -98,7 +98,7 @@ func one(n step.Nar, in *store.Store, source string) (step.Output, error) {
 	}
 	output := step.Output{
 		Path: path, NarHash: expected.String(), NarSize: n.NarSize,
-		Type: top.kind, Target: top.target,
+		Type: top.Kind, Target: top.Target,
 	}
 	for _, reference := range n.References {
 		if _, err := step.BaseName(string(reference)); err != nil {
@@ -109,7 +109,7 @@ func one(n step.Nar, in *store.Store, source string) (step.Output, error) {
 	return output, nil
 }
 
-func restore(archive io.Reader, n step.Nar, expected hashes.Hash, in *store.Store, name string) (*topNode, error) {
+func restore(archive io.Reader, n step.Nar, expected hashes.Hash, in *store.Store, name string) (*tree.Top, error) {
 	if expected.Algorithm != "sha256" {
 		return nil, fmt.Errorf("%s is no NAR hash", expected)
 	}
@@ -117,7 +117,7 @@ func restore(archive io.Reader, n step.Nar, expected hashes.Hash, in *store.Stor
 	source := newAhead(io.LimitReader(archive, int64(n.NarSize)+1), hash)
 	restorer := tree.NewRestorer(in.Fd(), name)
 	defer restorer.Close()
-	top := &topNode{Sink: restorer}
+	top := &tree.Top{Sink: restorer}
 	err := nar.Read(source, top)
 	size := source.close()
 	switch {
@@ -135,31 +135,4 @@ func restore(archive io.Reader, n step.Nar, expected hashes.Hash, in *store.Stor
 			"hash mismatch in the archive of '%s':\n  specified: %s\n     got:    %s", n.Path, expected, got)
 	}
 	return top, nil
-}
-
-// topNode notes what the archive's top is.
-type topNode struct {
-	nar.Sink
-	kind, target string
-}
-
-func (t *topNode) Directory(name string) error {
-	if t.kind == "" {
-		t.kind = "directory"
-	}
-	return t.Sink.Directory(name)
-}
-
-func (t *topNode) Symlink(name, target string) error {
-	if t.kind == "" {
-		t.kind, t.target = "symlink", target
-	}
-	return t.Sink.Symlink(name, target)
-}
-
-func (t *topNode) Regular(name string, executable bool, size uint64, contents io.Reader) error {
-	if t.kind == "" {
-		t.kind = "regular"
-	}
-	return t.Sink.Regular(name, executable, size, contents)
 }

@@ -125,6 +125,14 @@ _CASES: Final = {
             "hash-mismatch: fixed-output derivations must not reference store paths:"
             f" '{OUT}' references 1 distinct paths, e.g. '{SEED}'"
         ),
+        _fixed("nar", "sha256-QPS8cy5WUxbvb4jcHSnQiO1j2MSOP88cNmCn4GEnJrM="),
+    ),
+    "flat with a reference": Case(
+        "printf %s $seed > $out",
+        1,
+        "illegal-output: fixed output derivation 'x' is not allowed to refer to other store paths."
+        "\n  You may need to use the 'unsafeDiscardReferences' derivation attribute,"
+        " see the manual for more details.",
         _fixed("flat", "md5-E2bk09k6ARjtwvJBln7BHQ=="),
     ),
     "reference not allowed": Case(
