@@ -41,6 +41,7 @@ class Engine:
         prepare: fetches what is missing and returns the command to run.
         answers: whether it answers now.
         clean: removes what it leaves on the machine outside of its namespaces.
+        lay_out: makes what each checkout needs for itself, though the engine may run already.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Engine:
     prepare: Callable[[Daemon, Path], Sequence[str | Path]]
     answers: Callable[[], bool]
     clean: Callable[[], None] = field(default=lambda: None)
+    lay_out: Callable[[], object] = field(default=lambda: None)
 
     @property
     def daemon(self) -> Daemon:
@@ -71,6 +73,7 @@ class Engine:
             KitError: something could not be fetched, or it did not start.
         """
         with self._locked():
+            self.lay_out()
             if self.up():
                 return
             self._stop()
@@ -216,6 +219,7 @@ def mirror() -> Engine:
         environment={"NIXBK_TEST_MIRROR": "http://{}:{}".format(*MIRROR)},
         prepare=prepare,
         answers=lambda: _accepts(MIRROR),
+        lay_out=lambda: prepare_minipkgs("--seed-only"),
     )
 
 
