@@ -14,7 +14,7 @@ import tomli
 import typer
 from doc_pages import blocks
 
-from nixbk.apply.failures import EXIT_CODES
+from nixbk.apply.failures import FLAGS, exit_code
 from nixbk.buildkit.address import SCHEMES
 from nixbk.cli.app import INTERRUPTED, app
 from nixbk.schema.lock_document import KEYS
@@ -31,7 +31,7 @@ ROOT_PAGES: Final = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "C
 PAGES: Final = [*ROOT_PAGES, *sorted(DOCS.rglob("*.md"))]
 COLUMNS: Final = 80
 TABLES: Final = ("images", "inputs")
-FREE: Final = ("env", "labels")
+FREE: Final = ("env", "labels", "paths")
 """Tables of the manifest whose keys are the user's."""
 
 LINK: Final = re.compile(r"(?<!\\)\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", re.MULTILINE)
@@ -205,7 +205,7 @@ def test_commands_are_documented() -> None:
 
 def test_exit_codes_are_documented() -> None:
     """Each exit code is in the table of the reference and at the end of the help."""
-    codes = {0, 1, 2, INTERRUPTED, *EXIT_CODES.values()}
+    codes = {0, 1, 2, INTERRUPTED, *(exit_code([kind]) for kind in FLAGS)}
     table = {int(code) for code in re.findall(r"^\| ([0-9]+) ", reference("cli"), re.MULTILINE)}
     epilog = (ROOT / "cli" / "nixbk.txt").read_text().partition("Exit codes:")[2]
     said = set(map(int, re.findall(r"\b[0-9]+\b", epilog)))

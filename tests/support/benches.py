@@ -13,7 +13,7 @@ from nixbk.apply.solver import Solver
 from nixbk.llb.platforms import LINUX_AMD64
 from nixbk.planner.build_graph import BuildGraph
 from nixbk.planner.compiler import Flavour, HelperFile, Workshop
-from nixbk.planner.images import wanted_paths
+from nixbk.planner.images import wanted as wanted_by
 from nixbk.planner.survey import Survey, learn, survey
 
 if TYPE_CHECKING:
@@ -54,30 +54,37 @@ class Bench:
 
     Attributes:
         run: what stands for the builders.
+        workshop: what all steps have in common.
     """
 
-    def __init__(self, lock: Lock, references: Mapping[str, tuple[StorePath, ...]]) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        references: Mapping[str, tuple[StorePath, ...]],
+        workshop: Workshop = WORKSHOP,
+    ) -> None:
         self.lock = lock
+        self.workshop = workshop
         self.cache = MemoryCache()
         self.known = Known()
         self.run: Any = result_of(references)
 
     def survey(self, image: str | None = None) -> tuple[BuildGraph, Solver, Survey]:
         """What is missing now for one image or all, asked anew."""
-        graph = BuildGraph(self.lock, WORKSHOP)
+        graph = BuildGraph(self.lock, self.workshop)
         solver = Solver(lambda: nullcontext(MemoryBuild(self.cache, self.run)))
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
         images = [self.lock.images[image]] if image else list(self.lock.images.values())
         order = graph.build_order([i.drv_path for locked in images for i in locked.installables])
         learn(graph, order, self.known, prober)
-        wanted = [path for locked in images for path in wanted_paths(locked)]
+        wanted = [path for locked in images for path in wanted_by(locked)]
         return graph, solver, survey(graph, order, wanted, prober)
 
-    def apply(self, jobs: int = 2) -> list[str]:
+    def apply(self, jobs: int = 2, *, keep_going: bool = False) -> list[str]:
         """Build what is missing; the names of what ran."""
         graph, solver, found = self.survey()
         self.cache.ran.clear()
-        Executor(solver, graph, self.known, jobs, unwatched).run(found.to_build)
+        Executor(solver, graph, self.known, jobs, unwatched, keep_going).run(found.to_build)
         return [name for name in self.cache.ran if name != "seed"]
 
 

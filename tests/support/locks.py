@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nixbk.nix.derivation import Derivation, DerivationOutput
+from nixbk.nix.environment import placeholder
 from nixbk.nix.hashes import Hash, HashAlgorithm
+from nixbk.nix.resolution import downstream_placeholder
 from nixbk.nix.store_path import StorePath
 from nixbk.schema.lock import (
     BundleOrigin,
@@ -83,3 +86,35 @@ def _derivation(name: str, inputs: Sequence[str], seed: StorePath) -> Derivation
         args=(),
         env={"out": str(store_path(name)), "url": f"http://example.org/{name}"} if fetch else {},
     )
+
+
+KINDS = {
+    "floating": DerivationOutput("", "r:sha256", ""),
+    "impure": DerivationOutput("", "r:sha256", "impure"),
+    "deferred": DerivationOutput(),
+}
+
+
+def floating_lock(graph: Mapping[str, Sequence[str]], kinds: Mapping[str, str]) -> Lock:
+    """A lock of derivations by name with their inputs, of the given kinds."""
+    lock = make_lock(graph)
+    derivations = dict(lock.derivations)
+    for name, kind in kinds.items():
+        old = derivations[drv_path(name)]
+        env = {
+            input_drv.name.removesuffix(".drv"): downstream_placeholder(input_drv, "out")
+            for input_drv in old.input_drvs
+        }
+        env["out"] = "" if kind == "deferred" else placeholder("out")
+        derivations[drv_path(name)] = replace(old, outputs={"out": KINDS[kind]}, env=env)
+    images = {
+        key: replace(
+            image,
+            installables=tuple(
+                replace(found, paths={}) if found.drv_path.name[:-4] in kinds else found
+                for found in image.installables
+            ),
+        )
+        for key, image in lock.images.items()
+    }
+    return replace(lock, derivations=derivations, images=images)

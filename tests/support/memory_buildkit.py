@@ -1,9 +1,10 @@
 """An in-memory twin of a running build: BuildKit's cache rules without containers.
 
 What it keeps of the real one: results are cached by operation and inputs, with the proxy, the
-addresses of extra hosts, selectors and the URLs of checksummed downloads left out; an address
-that does not parse fails an exec that is not cached before it runs; a download that is refused
-fails. Instead of running a builder it asks a function for the result file.
+addresses of extra hosts, selectors, names and sharing of cache mounts and the URLs of checksummed
+downloads left out; a cache mount of unknown sharing, and else an address that does not parse, fails
+an exec that is not cached before it runs; a download that is refused fails. Instead of running a
+builder it asks a function for the result file.
 """
 
 from __future__ import annotations
@@ -17,30 +18,46 @@ from typing import TYPE_CHECKING, Any
 
 from nixbk.buildkit.errors import BuildFailed, Failure
 from nixbk.buildkit.protocols import Capabilities, FileStat, Ref, Result
+from nixbk.nix.content_address import content_address
+from nixbk.nix.hashes import Hash
+from nixbk.nix.store_path import StorePath, fixed_output_path
 from nixbk.proto import ops_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nixbk.nix.store_path import StorePath
+REFUSED = "http://127.0.0.1:1/"
+_SHARINGS = pb.CacheSharingOpt.values()
 
-REFUSED = "127.0.0.1:1/"
 
+def result_of(
+    references: Mapping[str, tuple[StorePath, ...]] | None = None,
+    contents: Mapping[str, str] | None = None,
+) -> Any:
+    """A runner whose outputs refer to what *references* says, by output path.
 
-def result_of(references: Mapping[str, tuple[StorePath, ...]] | None = None) -> Any:
-    """A runner whose outputs refer to what *references* says, by output path."""
+    A floating output has the content that *contents* says of its name, or else that name.
+    """
+
+    def output(path: str, floating: Mapping[str, str] | None) -> dict[str, Any]:
+        fields = {
+            "path": path,
+            "narHash": "sha256-" + "A" * 43 + "=",
+            "narSize": 100,
+            "references": sorted(str(ref) for ref in (references or {}).get(path, ())),
+            "type": "directory",
+        }
+        if floating:
+            name = StorePath.parse(path).name
+            content = Hash.of((contents or {}).get(name, name).encode())
+            refers = (references or {}).get(path, ())
+            fields["path"] = str(fixed_output_path(name, content, "nar", refers))
+            fields["contentAddress"] = content_address("nar", content)
+        return fields
 
     def run(step: dict[str, Any]) -> bytes:
-        outputs = {
-            name: {
-                "path": path,
-                "narHash": "sha256-" + "A" * 43 + "=",
-                "narSize": 100,
-                "references": sorted(str(ref) for ref in (references or {}).get(path, ())),
-                "type": "directory",
-            }
-            for name, path in step["outputs"].items()
-        }
+        floating = step.get("floating", {})
+        outputs = {name: output(path, floating.get(name)) for name, path in step["outputs"].items()}
         document = {"version": 1, "outputs": outputs}
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
@@ -149,9 +166,14 @@ class _Evaluation:
         for source in op.inputs:
             self._evaluate(source.digest, source.index)
         if op.HasField("source") and REFUSED in op.source.identifier:
-            raise self._failure(digest, f"dial tcp {REFUSED} connection refused")
+            message = f'Get "{op.source.identifier}": dial tcp 127.0.0.1:1: connection refused'
+            raise self._failure(digest, message)
         result = b""
         if op.HasField("exec"):
+            for mount in op.exec.mounts:
+                if mount.mountType == pb.CACHE and mount.cacheOpt.sharing not in _SHARINGS:
+                    message = f"invalid cache sharing option: {mount.cacheOpt.sharing}"
+                    raise self._failure(digest, message)
             for host in op.exec.meta.extraHosts:
                 try:
                     ipaddress.ip_address(host.IP)
@@ -160,8 +182,7 @@ class _Evaluation:
             result = self._exec(op, digest)
             self._cache.ran.append(self._names[digest])
             self._cache.names[key] = self._names[digest]
-            self._cache.records[key, 0] = b""
-            self._cache.records[key, 1] = result
+            self._cache.records[key, 0] = result
             return
         self._cache.records[key, index] = result
 
@@ -197,6 +218,8 @@ class _Evaluation:
                     host.IP = ""
                 for mount in op.exec.mounts:
                     mount.selector = ""
+                    if mount.mountType == pb.CACHE:
+                        mount.cacheOpt.Clear()
             elif op.HasField("source"):
                 op.source.identifier = ""
             data = op.SerializeToString(deterministic=True) + "\n".join(inputs).encode()

@@ -77,6 +77,15 @@ class Engines:
         """Whether the builder is Docker's, so that images are loaded there."""
         return self.builder.startswith("docker")
 
+    @property
+    def exports(self) -> bool:
+        """Whether it also writes and pushes: Docker needs its containerd image store for it."""
+        if not self.is_docker:
+            return True
+        asked = ["--host", self.builder.removeprefix("docker+"), "info"]
+        status = execute([f"{self.tools}/docker", *asked, "--format", "{{json .DriverStatus}}"])
+        return "io.containerd.snapshotter" in status.out
+
     def docker(self, *arguments: str) -> Done:
         """Run Docker's client."""
         return execute([f"{self.tools}/docker", "--host", self.docker_host, *arguments])

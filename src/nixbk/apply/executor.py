@@ -1,31 +1,40 @@
-"""Builds what a survey found missing. Effect: solves on BuildKit, in threads.
-
-Each derivation is two solves: one for its result file, which runs it, and one for its file
-system, so that both are in BuildKit's cache even if everything else stops at once.
-"""
+"""Builds what a survey found missing. Effect: solves on BuildKit, in threads."""
 
 from __future__ import annotations
 
+import secrets
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
 
-from nixbk.apply.failures import derivation_failed
+from nixbk.apply.failures import (
+    DerivationFailedError,
+    all_failed,
+    derivation_failed,
+    is_other_download,
+    refused,
+)
 from nixbk.apply.prober import is_miss
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
+from nixbk.nix.derivation import DerivationError
 from nixbk.planner.build_graph import RealisationChangedError
 from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE, Flavour
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.schedule import Schedule
+from nixbk.planner.steps import UnsupportedDerivationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nixbk.apply.solver import Solver
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.compiler import Step
+
+
+NONCE_BYTES: Final = 8
+REFUSED_DOWNLOAD: Final = "HTTP error"
 
 
 class ProbeMetError(NixbkError):
@@ -65,6 +74,8 @@ class Executor:
         known: where findings are kept for the next time.
         jobs: how many derivations are built at once.
         watch: told the digest of each step that is about to run.
+        keep_going: whether what does not need a failed derivation is built all the same.
+        failed: derivations that failed, in this build or an earlier one of the same command.
     """
 
     solver: Solver
@@ -72,39 +83,90 @@ class Executor:
     known: StepStore
     jobs: int
     watch: Watch
+    keep_going: bool = False
+    failed: dict[StorePath, DerivationFailedError] = field(default_factory=dict)
 
-    def run(self, to_build: Sequence[StorePath]) -> None:
+    def run(self, to_build: Sequence[StorePath]) -> frozenset[StorePath]:
         """Build all of *to_build*, which has inputs first.
 
+        Returns:
+            What was built, all of it.
+
         Raises:
-            DerivationFailedError: a builder failed; what is under way is abandoned.
+            DerivationFailedError: a builder failed; what is under way is abandoned, unless it is
+                to go on.
+            BuildsFailedError: several failed, and everything else that can be built is.
             RealisationChangedError: a rebuilt derivation left something new behind.
             ProbeMetError: to be tried again in a new build.
         """
         schedule = Schedule(self.graph, to_build)
         running: dict[Future[bytes], StorePath] = {}
+        done: set[StorePath] = set()
         met: ProbeMetError | None = None
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
-                while schedule and not (met and not running):
-                    while not met and len(running) < self.jobs and (drv := schedule.take()):
-                        step = self.graph.step(drv, Flavour.RUN)
-                        self._follow(drv, step)
-                        running[pool.submit(self._build_step, step)] = drv
+                while schedule:
+                    if met is None:  # else what runs may end; nothing new begins
+                        self._start(schedule, pool, running)
+                    if not running:
+                        break  # what is left needs what failed
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        drv = running.pop(future)
                         try:
-                            self._note(drv, self._result(drv, future))
+                            self._finish(schedule, running.pop(future), future, done)
                         except ProbeMetError as error:
-                            met = error  # what runs may end; nothing new begins
-                        else:
-                            schedule.done(drv)
+                            met = error
             except BaseException:
                 self.solver.cancel()
                 raise
         if met:
             raise met
+        if self.failed:
+            waiting = [drv for drv in to_build if drv not in done and drv not in self.failed]
+            blocked = _blocked(self.graph, self.failed, waiting)
+            place = {drv: index for index, drv in enumerate(to_build)}.__getitem__
+            raise all_failed([self.failed[drv] for drv in sorted(self.failed, key=place)], blocked)
+        return frozenset(done)
+
+    def _start(
+        self, schedule: Schedule, pool: ThreadPoolExecutor, running: dict[Future[bytes], StorePath]
+    ) -> None:
+        """Have as much running as may be."""
+        while len(running) < self.jobs and (drv := schedule.take()):
+            step = self._step(drv)
+            if step is not None:
+                self._follow(drv, step)
+                running[pool.submit(self._build_step, drv, step)] = drv
+
+    def _finish(
+        self, schedule: Schedule, drv: StorePath, future: Future[bytes], done: set[StorePath]
+    ) -> None:
+        """Take note of how a build ended."""
+        try:
+            result = self._result(drv, future)
+        except DerivationFailedError as error:
+            self._fail(drv, error)
+            return
+        self._note(drv, result)
+        schedule.done(drv)
+        done.add(drv)
+
+    def _step(self, drv: StorePath) -> Step | None:
+        """What is to be run for *drv*; None when it failed."""
+        if drv in self.failed:
+            return None
+        try:
+            return self.graph.step(drv, Flavour.RUN)
+        except (UnsupportedDerivationError, DerivationError) as error:
+            failure = refused(self.graph.lock, drv, error)
+            failure.__cause__ = error
+            self._fail(drv, failure)
+            return None
+
+    def _fail(self, drv: StorePath, failure: DerivationFailedError) -> None:
+        self.failed[drv] = failure
+        if not self.keep_going:
+            raise failure
 
     def _follow(self, drv: StorePath, step: Step) -> None:
         download = self.graph.lock.derivations[drv].builder == FETCH_BUILDER
@@ -126,7 +188,41 @@ class Executor:
         except RealisationChangedError:
             self.known.forget(digest)
             raise
-        self.known.store(digest, result)
+        if self.graph.is_lasting(drv):
+            self.known.store(digest, result)
 
-    def _build_step(self, step: Step) -> bytes:
-        return self.solver.read(step.result, RESULT_FILE, keep=step.root)
+    def _build_step(self, drv: StorePath, step: Step) -> bytes:
+        try:
+            return self.solver.read(step.root, RESULT_FILE)
+        except BuildFailed as error:
+            if is_other_download(error):
+                raise self._explained(drv, error) from error
+            raise
+
+    def _explained(self, drv: StorePath, error: BuildFailed) -> BuildFailed:
+        """What the helper says when it tries the same download, if the server refuses it.
+
+        BuildKit takes the page that a server sends with its refusal for the file itself.
+        """
+        step = self.graph.variant(drv, "download", secrets.token_hex(NONCE_BYTES))
+        self._follow(drv, step)
+        try:
+            self.solver.read(step.root, RESULT_FILE)
+        except BuildFailed as again:
+            if any(REFUSED_DOWNLOAD in line for line in again.log):
+                return again
+        return error
+
+
+def _blocked(
+    graph: BuildGraph, failed: Mapping[StorePath, object], waiting: Sequence[StorePath]
+) -> dict[StorePath, list[StorePath]]:
+    """What of *waiting*, which has inputs first, needs each of *failed*."""
+    needs: dict[StorePath, set[StorePath]] = {drv: {drv} for drv in failed}
+    blocked: dict[StorePath, list[StorePath]] = {drv: [] for drv in failed}
+    for drv in waiting:
+        inputs = graph.below(drv)
+        needs[drv] = set().union(*(needs.get(item, ()) for item in inputs))
+        for root in needs[drv]:
+            blocked[root].append(drv)
+    return blocked

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from nixbk.buildkit.errors import BuildFailed
+from nixbk.llb.mounts import REFUSED_SHARING
 from nixbk.planner.compiler import PROBE_IP, REFUSED_URL, RESULT_FILE
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from nixbk.planner.compiler import Compiler
 
 PARALLEL_PROBES: Final = 8
-_MISSES: Final = (f"failed to parse IP {PROBE_IP}", PROBE_IP, REFUSED_URL.removeprefix("http://"))
+_MISSES: Final = (
+    f"invalid cache sharing option: {REFUSED_SHARING}",
+    PROBE_IP,
+    REFUSED_URL.removeprefix("http://"),
+)
 _GROUP: Final = 200
 
 
@@ -51,10 +56,10 @@ class CacheProber:
             self._asked.update(zip(group, self._cached_group(group), strict=True))
         return [self._asked[root] for root in roots]
 
-    def results(self, results: Sequence[Output]) -> Sequence[bytes | None]:
-        """The result file in each output, None where it is not in the cache."""
+    def results(self, roots: Sequence[Output]) -> Sequence[bytes | None]:
+        """The result file in each step's root, None where it is not in the cache."""
         with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
-            return list(pool.map(self._result, results))
+            return list(pool.map(self._result, roots))
 
     def _cached_group(self, roots: Sequence[Output]) -> Sequence[bool]:
         if len(roots) > 1 and self._all_there(roots):
@@ -83,9 +88,9 @@ class CacheProber:
             return False
         return True
 
-    def _result(self, result: Output) -> bytes | None:
+    def _result(self, root: Output) -> bytes | None:
         try:
-            return self._solver.read(result, RESULT_FILE)
+            return self._solver.read(root, RESULT_FILE)
         except BuildFailed as error:
             if not is_miss(error):
                 raise

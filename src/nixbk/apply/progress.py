@@ -18,8 +18,9 @@ from nixbk.apply.prober import is_miss_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nixbk.apply.logs import StepLogs
     from nixbk.nix.store_path import StorePath
-    from nixbk.proto.control_pb2 import StatusResponse
+    from nixbk.proto.control_pb2 import StatusResponse, Vertex
 
 LOG_LINES: Final = 20
 _NANOSECONDS: Final = 1_000_000_000
@@ -59,10 +60,17 @@ class Progress:
 
     Attributes:
         ran: steps that BuildKit executed, whether or not they succeeded.
+        say: takes one line for the user.
+        keep: where the logs of steps are kept.
     """
 
     def __init__(
-        self, say: Callable[[str], None], *, logs: bool = False, starts: bool = True
+        self,
+        say: Callable[[str], None],
+        *,
+        logs: bool = False,
+        starts: bool = True,
+        keep: StepLogs | None = None,
     ) -> None:
         """Tell through *say*.
 
@@ -70,9 +78,11 @@ class Progress:
             say: takes one line.
             logs: whether every line of every builder is told.
             starts: whether it is told when a step begins.
+            keep: keeps the logs of steps.
         """
+        self.keep = keep
         self.ran: dict[StorePath, float] = {}
-        self._say = say
+        self.say = say
         self._logs = logs
         self._starts = starts
         self._vertices: dict[str, _Vertex] = {}
@@ -87,30 +97,48 @@ class Progress:
     def on_status(self, status: StatusResponse) -> None:
         """Take one message of BuildKit's status stream."""
         with self._lock:
-            for vertex in status.vertexes:
-                known = self._vertices.get(vertex.digest)
-                if known is None or vertex.cached:
-                    continue
+            ours = [
+                (known, vertex)
+                for vertex in status.vertexes
+                if (known := self._vertices.get(vertex.digest)) and not vertex.cached
+            ]
+            for known, vertex in ours:
                 if vertex.HasField("started") and not known.said_start:
-                    known.said_start = True
-                    known.started_s = _seconds(vertex.started)
-                    known.seen_s = time.monotonic()
-                    self.ran[known.step] = 0.0
-                    if self._starts:
-                        self._say(f"{known.verbs[0]} {_name(known.step)}")
-                if vertex.error and is_miss_text(vertex.error):
-                    known.said_start = False  # it met a probe and did not run
-                    self.ran.pop(known.step, None)
-                elif vertex.HasField("completed") and known.said_start and not known.ended:
-                    known.ended = True
-                    duration_s = _seconds(vertex.completed) - known.started_s
-                    self.ran[known.step] = duration_s
-                    word = "failed" if vertex.error else known.verbs[1]
-                    self._say(f"{word} {_name(known.step)} in {duration_s:.1f} s")
+                    self._begin(known, vertex)
+            # what a step printed last comes with its end
             for entry in status.logs:
-                known = self._vertices.get(entry.vertex)
-                if known is not None:
-                    self._take_log(known, entry.msg.decode("utf-8", "replace"))
+                logging = self._vertices.get(entry.vertex)
+                if logging is not None:
+                    if self.keep is not None:
+                        self.keep.add(logging.step, entry.msg)
+                    self._take_log(logging, entry.msg.decode("utf-8", "replace"))
+            for known, vertex in ours:
+                self._end(known, vertex)
+
+    def _begin(self, known: _Vertex, vertex: Vertex) -> None:
+        known.said_start = True
+        known.started_s = _seconds(vertex.started)
+        known.seen_s = time.monotonic()
+        self.ran[known.step] = 0.0
+        if self.keep is not None:
+            self.keep.begin(known.step)
+        if self._starts:
+            self.say(f"{known.verbs[0]} {_name(known.step)}")
+
+    def _end(self, known: _Vertex, vertex: Vertex) -> None:
+        if vertex.error and is_miss_text(vertex.error):
+            known.said_start = False  # it met a probe and did not run
+            self.ran.pop(known.step, None)
+            if self.keep is not None:
+                self.keep.drop(known.step)
+        elif vertex.HasField("completed") and known.said_start and not known.ended:
+            known.ended = True
+            duration_s = _seconds(vertex.completed) - known.started_s
+            self.ran[known.step] = duration_s
+            if self.keep is not None:
+                self.keep.end(known.step, failed=bool(vertex.error))
+            word = "failed" if vertex.error else known.verbs[1]
+            self.say(f"{word} {_name(known.step)} in {duration_s:.1f} s")
 
     def running(self) -> tuple[Running, ...]:
         """What is being built now, in the order it began."""
@@ -129,7 +157,7 @@ class Progress:
         for line in lines:
             vertex.log.append(line.rstrip("\r"))
             if self._logs and not line.startswith(REPORT):
-                self._say(f"{_name(vertex.step)}> {vertex.log[-1]}")
+                self.say(f"{_name(vertex.step)}> {vertex.log[-1]}")
 
 
 def _name(step: StorePath) -> str:

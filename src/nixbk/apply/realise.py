@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from nixbk.apply.executor import Executor
-from nixbk.apply.failures import COMMAND_LINE
+from nixbk.apply.building import build_missing
+from nixbk.apply.check import check_again
+from nixbk.apply.failures import (
+    COMMAND_LINE,
+    BuildsFailedError,
+    DerivationFailedError,
+    all_failed,
+    derivation_name,
+    failures_of,
+    few,
+)
 from nixbk.apply.interruptible import interruptible
 from nixbk.apply.prober import CacheProber
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
 from nixbk.planner.compiler import Flavour
+from nixbk.planner.images import wanted
 from nixbk.planner.survey import learn, survey
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.nix_command import NixCommand
@@ -26,15 +36,16 @@ from nixbk.schema.manifest import Image, Manifest
 from nixbk.schema.manifest_file import ManifestFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nixbk.apply.progress import Progress
     from nixbk.apply.workbench import Settings, Workbench
+    from nixbk.errors import NixbkError
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.realisation import RealisedOutput
     from nixbk.resolve.locker import Locked
-    from nixbk.schema.lock import LockedSource
+    from nixbk.schema.lock import Lock, LockedSource
 
 SPOOL_BYTES: Final = 8 * 1024 * 1024
 
@@ -68,9 +79,56 @@ class BuiltOutput:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class FailedBuild:
+    """A derivation that is not there now.
+
+    Attributes:
+        installable: the first that needs it, as the user wrote it.
+        derivation: its derivation path.
+        kind: what went wrong, ``dependency-failed`` when it was not tried.
+        message: the same for people.
+        log: the last lines its builder printed.
+    """
+
+    installable: str
+    derivation: StorePath
+    kind: str
+    message: str
+    log: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The entry of ``nixbk build --json``."""
+        return {
+            "installable": self.installable,
+            "derivation": str(self.derivation),
+            "failure": {"kind": self.kind, "message": self.message, "log": list(self.log)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """How far a build came.
+
+    Attributes:
+        outputs: what was asked for and is there.
+        failures: what failed, and what was asked for and could not be tried.
+        error: what to tell the user of the failures; None without any.
+    """
+
+    outputs: tuple[BuiltOutput, ...]
+    failures: tuple[FailedBuild, ...] = ()
+    error: NixbkError | None = None
+
+
 def realise(
-    manifest_file: Path, installables: Sequence[str], settings: Settings, progress: Progress
-) -> tuple[BuiltOutput, ...]:
+    manifest_file: Path,
+    installables: Sequence[str],
+    settings: Settings,
+    progress: Progress,
+    *,
+    check: bool = False,
+) -> Realised:
     """Evaluate *installables* with the manifest's inputs and build them on BuildKit.
 
     Args:
@@ -78,7 +136,26 @@ def realise(
         installables: as Nix users write them.
         settings: the user's.
         progress: told what happens.
+        check: whether they are built once more, to see that the results are the same.
+
+    Raises:
+        NixbkError: something failed; when the rest is to go on, failures are returned instead.
     """
+    lock_file = manifest_file.with_suffix(".lock")
+    locked = evaluate(manifest_file, installables)
+
+    def work() -> Realised:
+        with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
+            return until_settled(lambda: _build(bench, progress, check=check))
+
+    found = interruptible(settings.interruption, work)
+    if found.error is not None and not settings.keep_going:
+        raise found.error
+    return found
+
+
+def evaluate(manifest_file: Path, installables: Sequence[str]) -> Locked:
+    """A lock of *installables* alone, with the inputs and the sandbox of the manifest, if any."""
     inputs = Manifest.model_construct(images={})
     if manifest_file.exists():
         inputs = read_manifest(manifest_file).manifest
@@ -92,33 +169,65 @@ def realise(
     folder = manifest_file.parent
     nix = NixCommand(folder, without=(lock_file, bundle_folder(lock_file)))
     old = read_lock(lock_file) if lock_file.exists() else None
-    locked = make_lock(asked, folder, lock_file, nix, old=old)
-
-    def work() -> tuple[BuiltOutput, ...]:
-        with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
-            return until_settled(lambda: _build(bench, settings.jobs, progress))
-
-    return interruptible(settings.interruption, work)
+    return make_lock(asked, folder, lock_file, nix, old=old)
 
 
-def _build(bench: Workbench, jobs: int, progress: Progress) -> tuple[BuiltOutput, ...]:
+def _build(bench: Workbench, progress: Progress, *, check: bool) -> Realised:
     graph = bench.graph()
     installables = bench.lock.images[COMMAND_LINE].installables
-    order = graph.build_order([found.drv_path for found in installables])
-    wanted = [path for found in installables for path in found.paths.values()]
+    roots = [found.drv_path for found in installables]
+    order = graph.build_order(roots)
+    asked = list(wanted(bench.lock.images[COMMAND_LINE]))
+    if check:  # what is built again needs its inputs, whether or not they are needed otherwise
+        asked += [need for drv in roots for need in graph.needs(drv)]
     with bench.solving() as solver:
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
         learn(graph, order, bench.known, prober)
-        missing = survey(graph, order, wanted, prober)
+        missing = survey(graph, order, asked, prober)
+    error: DerivationFailedError | BuildsFailedError | None = None
+    built: frozenset[StorePath] = frozenset()
     if missing.to_build:
-        with bench.solving(progress) as solver:
-            Executor(solver, graph, bench.known, jobs, progress.watch).run(missing.to_build)
-    verify(graph, [drv for drv in order if graph.is_known(drv)], bench.known, bench.solving)
-    return tuple(
-        BuiltOutput(found.text, found.drv_path, name, graph.info(found.paths[name]))
-        for found in installables
-        for name in found.outputs
+        try:
+            built = build_missing(bench, graph, missing, progress)
+        except (DerivationFailedError, BuildsFailedError) as failed:
+            if not bench.settings.keep_going:
+                raise
+            error = failed
+    unbuilt = error.unbuilt if error else frozenset()
+    known = [drv for drv in order if graph.is_lasting(drv) and graph.is_known(drv)]
+    known = [drv for drv in known if drv not in unbuilt | built]
+    verify(graph, known, bench.known, bench.solving)
+    there = [found for found in installables if found.drv_path not in unbuilt]
+    failures = failures_of(error)
+    if check:
+        again = [found.drv_path for found in there]
+        failures += check_again(bench, graph, list(dict.fromkeys(again)), progress)
+    return Realised(
+        tuple(
+            BuiltOutput(found.text, found.drv_path, name, graph.info(path))
+            for found in there
+            for name in found.outputs
+            if (path := graph.output(found.drv_path, name)) is not None
+        ),
+        tuple(_failed(bench.lock, failures)),
+        all_failed(failures) if failures else None,
     )
+
+
+def _failed(lock: Lock, failures: Sequence[DerivationFailedError]) -> Iterator[FailedBuild]:
+    """What failed, and what was asked for and not tried because of it."""
+    installables = lock.images[COMMAND_LINE].installables
+    for failure in failures:
+        origins = lock.origins(failure.derivation)
+        text = installables[origins[0][1]].text if origins else ""
+        yield FailedBuild(text, failure.derivation, failure.kind, str(failure), failure.log)
+    failed = {failure.derivation for failure in failures}
+    for found in installables:
+        causes = [f.derivation for f in failures if found.drv_path in f.unbuilt - failed]
+        if causes:
+            names = few([derivation_name(cause) for cause in causes])
+            message = f"{derivation_name(found.drv_path)}: not built, because of {names}"
+            yield FailedBuild(found.text, found.drv_path, "dependency-failed", message)
 
 
 def _open(locked: Locked, lock_file: Path, source: LockedSource) -> BinaryIO:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from nixbk.apply.executor import Executor, ProbeMetError
+from nixbk.apply.building import build_missing
+from nixbk.apply.executor import ProbeMetError
 from nixbk.apply.prober import CacheProber, is_miss
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.targets import planned, targets
@@ -17,8 +18,9 @@ from nixbk.apply.workbench import open_workbench
 from nixbk.buildkit.errors import BuilderError, BuildFailed
 from nixbk.buildkit.protocols import Result
 from nixbk.image.config import CONFIG_METADATA
+from nixbk.nix.store_path import StorePath
 from nixbk.planner.compiler import Flavour
-from nixbk.planner.images import blueprint, compile_image, wanted_paths
+from nixbk.planner.images import blueprint, compile_image, wanted
 from nixbk.planner.plan import planned_image
 from nixbk.planner.survey import Survey, learn, survey
 from nixbk.schema.plan import Plan
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from nixbk.apply.targets import Target
     from nixbk.apply.workbench import Settings, Workbench
     from nixbk.buildkit.protocols import Build
-    from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.images import ImageBlueprint
     from nixbk.schema.manifest import Image
@@ -102,7 +103,7 @@ def apply_plan(
             if not shown:
                 shown.append(_plan(bench, graph, states))
                 show(shown[0])
-            _realise(bench, graph, states, settings.jobs, progress)
+            _realise(bench, graph, states, progress)
             for state in states:
                 _deliver(bench, graph, state, delivered)
 
@@ -121,11 +122,10 @@ def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[Imag
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
         learn(graph, list(dict.fromkeys(chain(*orders.values()))), bench.known, prober)
         # one question for all images, which their surveys then share
-        wanted = [path for image in locked.values() for path in wanted_paths(image)]
-        survey(graph, list(dict.fromkeys(chain(*orders.values()))), wanted, prober)
+        asked = [output for image in locked.values() for output in wanted(image)]
+        survey(graph, list(dict.fromkeys(chain(*orders.values()))), asked, prober)
         surveys = {
-            key: survey(graph, orders[key], wanted_paths(image), prober)
-            for key, image in locked.items()
+            key: survey(graph, orders[key], wanted(image), prober) for key, image in locked.items()
         }
         places = _places(project, bench, graph, surveys, solver.build)
     return [
@@ -148,8 +148,8 @@ def _places(
     for key, found in surveys.items():
         image = project.manifest.images[key]
         complete = not (found.to_build or found.to_send)
-        wanted = blueprint(graph, key, image, bench.workshop.platform) if complete else None
-        asked += [(key, place, wanted) for place in targets(key, image, bench.client, folder)]
+        found_image = blueprint(graph, key, image, bench.workshop.platform) if complete else None
+        asked += [(key, place, found_image) for place in targets(key, image, bench.client, folder)]
     with ThreadPoolExecutor(max(len(asked), 1)) as pool:
         reasons = pool.map(
             lambda row: row[1].differences(row[2], build) if row[2] else BUILT_ANEW, asked
@@ -164,17 +164,28 @@ def _realise(
     bench: Workbench,
     graph: BuildGraph,
     states: Sequence[ImageState],
-    jobs: int,
     progress: Progress,
 ) -> None:
     """Build what the surveys found missing and compare what is known with the builder's own."""
-    missing = {drv for state in states for drv in state.survey.to_build}
+    missing = together(graph, [state.survey for state in states])
+    built: frozenset[StorePath] = frozenset()
+    if missing.to_build:
+        built = build_missing(bench, graph, missing, progress)
     order = dict.fromkeys(drv for state in states for drv in state.order)
-    if missing:
-        with bench.solving(progress) as solver:
-            to_build = [drv for drv in order if drv in missing]
-            Executor(solver, graph, bench.known, jobs, progress.watch).run(to_build)
-    verify(graph, [drv for drv in order if graph.is_known(drv)], bench.known, bench.solving)
+    known = [drv for drv in order if graph.is_lasting(drv) and graph.is_known(drv)]
+    verify(graph, [drv for drv in known if drv not in built], bench.known, bench.solving)
+
+
+def together(graph: BuildGraph, surveys: Sequence[Survey]) -> Survey:
+    """One survey of what several found."""
+    missing = {drv for found in surveys for drv in found.to_build}
+    order = graph.build_order(missing)
+    return Survey(
+        to_build=tuple(drv for drv in order if drv in missing),
+        to_send=tuple(sorted({path for found in surveys for path in found.to_send})),
+        cached=frozenset[StorePath]().union(*(found.cached for found in surveys)),
+        refused={drv: why for found in surveys for drv, why in found.refused.items()},
+    )
 
 
 def _deliver(

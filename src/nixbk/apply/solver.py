@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nixbk.proto import ops_pb2
 
 BUILD_BYTES: Final = 64 * 1024 * 1024
+PIECE_BYTES: Final = 4 * 1024 * 1024
 
 
 class Definitions:
@@ -128,22 +129,25 @@ class Solver:
         with self._leased(size_bytes) as build:
             self._solve(build, definition, output)
 
-    def read(self, output: Output, path: str, *, keep: Output | None = None) -> bytes:
-        """Make *output* exist and read one of its files.
-
-        Args:
-            output: what has the file.
-            path: of the file.
-            keep: another output of the same operation that is to be cached as well. Within one
-                build the operation runs once for both; BuildKit caches those that are asked for.
-        """
+    def read(self, output: Output, path: str) -> bytes:
+        """Make *output* exist and read one of its files."""
         definition, size_bytes = self.definitions.marshal(output)
-        kept, kept_bytes = self.definitions.marshal(keep) if keep else (None, 0)
-        with self._leased(size_bytes + kept_bytes) as build:
-            data = build.read_file(self._solve(build, definition, output), path)
-            if kept is not None:
-                self._solve(build, kept, output)
-            return data
+        with self._leased(size_bytes) as build:
+            return build.read_file(self._solve(build, definition, output), path)
+
+    def copy(self, output: Output, path: str, write: Callable[[bytes], object]) -> None:
+        """Make *output* exist and hand one of its files to *write*, piece by piece."""
+        definition, size_bytes = self.definitions.marshal(output)
+        with self._leased(size_bytes) as build:
+            ref = self._solve(build, definition, output)
+            rest = build.stat_file(ref, path).size_bytes
+            offset = 0
+            while offset < rest:
+                piece = build.read_file(ref, path, offset=offset, length=PIECE_BYTES)
+                if not piece:
+                    raise NixbkError(f"BuildKit returned {offset:,} of {rest:,} bytes", where=path)
+                write(piece)
+                offset += len(piece)
 
     def cancel(self) -> None:
         """Abandon everything under way."""

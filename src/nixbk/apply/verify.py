@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from nixbk.apply.prober import CacheProber, is_miss
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.planner.build_graph import RealisationChangedError
-from nixbk.planner.compiler import Flavour
+from nixbk.planner.compiler import RESULT_FOLDER, Flavour
 from nixbk.planner.realisation import Realisation
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nixbk.planner.build_graph import BuildGraph
 
 GROUP: Final = 200
-RESULTS_FILE: Final = "results.jsonl"
+RESULTS_FILE: Final = f"{RESULT_FOLDER}/results.jsonl"
 
 Begin: TypeAlias = "Callable[[], AbstractContextManager[Solver]]"
 
@@ -45,7 +45,7 @@ def verify(graph: BuildGraph, drvs: Sequence[StorePath], known: StepStore, solvi
     for start in range(0, len(drvs), GROUP):
         group = drvs[start : start + GROUP]
         steps = [graph.step(drv, Flavour.PROBE) for drv in group]
-        found = _result_files(graph, [step.result for step in steps], solving)
+        found = _result_files(graph, [step.root for step in steps], solving)
         for drv, step, data in zip(group, steps, found, strict=True):
             if data is not None and Realisation.from_bytes(data) != graph.realisation(drv):
                 known.forget(step.digest)
@@ -53,14 +53,14 @@ def verify(graph: BuildGraph, drvs: Sequence[StorePath], known: StepStore, solvi
 
 
 def _result_files(
-    graph: BuildGraph, results: Sequence[Output], solving: Begin
+    graph: BuildGraph, roots: Sequence[Output], solving: Begin
 ) -> Sequence[bytes | None]:
     with solving() as solver:
-        collected = graph.compiler(Flavour.RUN).collect(results)
+        collected = graph.compiler(Flavour.RUN).collect(roots)
         try:
             return solver.read(collected, RESULTS_FILE).splitlines(keepends=True)
         except BuildFailed as error:
             if not is_miss(error):
                 raise
     with solving() as solver:
-        return CacheProber(solver, graph.compiler(Flavour.PROBE)).results(results)
+        return CacheProber(solver, graph.compiler(Flavour.PROBE)).results(roots)

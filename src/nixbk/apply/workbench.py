@@ -6,14 +6,18 @@ ended is cancelled on the builder, too.
 
 from __future__ import annotations
 
+import io
 import os
+import secrets
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nixbk.apply.interruptible import Interruption
+from nixbk.apply.logins import Logins
 from nixbk.apply.realisations import RealisationCache
 from nixbk.apply.solver import Definitions, Solver
 from nixbk.buildkit.address import resolve_builder
@@ -33,15 +37,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import BinaryIO
 
+    from nixbk.apply.failures import DerivationFailedError
     from nixbk.apply.progress import Progress
     from nixbk.buildkit.client import Client
     from nixbk.buildkit.protocols import Build, Capabilities
     from nixbk.buildkit.session import Session
+    from nixbk.nix.store_path import StorePath
     from nixbk.schema.lock import Lock, LockedSource
 
 Opener: TypeAlias = "Callable[[LockedSource], BinaryIO]"
 
 REALISATIONS_FILE: Final = "realisations.sqlite"
+LOGS_FOLDER: Final = "logs"
+NONCE_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,12 @@ class Settings:
         builder: address of the builder, None for the usual ones.
         max_jobs: derivations built at once, None for one for each CPU of this machine.
         cores: CPUs each builder may use, None for all of them.
+        timeout_s: how long a build may take, None for ever.
+        max_silent_s: how long a build may print nothing, None for ever.
+        keep_going: whether what does not need a failed derivation is built all the same.
+        keep_failed: whether the folders of failed builds are kept.
+        folder: where they are kept.
+        netrc_file: the user's netrc file, None for the usual one.
         environ: the user's environment.
         interruption: what an interrupt cancels.
     """
@@ -60,12 +74,23 @@ class Settings:
     environ: Mapping[str, str]
     max_jobs: int | None = None
     cores: int | None = None
+    timeout_s: int | None = None
+    max_silent_s: int | None = None
+    keep_going: bool = False
+    keep_failed: bool = False
+    folder: Path = Path()
+    netrc_file: Path | None = None
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
     def jobs(self) -> int:
         """Derivations built at once."""
         return self.max_jobs or os.cpu_count() or 1
+
+    @property
+    def logs_folder(self) -> Path:
+        """Where logs of steps are kept."""
+        return self.cache_folder / LOGS_FOLDER
 
     @property
     def cache_folder(self) -> Path:
@@ -86,6 +111,8 @@ class Workbench:
         lock: what is built.
         faults: what went wrong when the builder asked for a source.
         definitions: marshals what is solved.
+        settings: the user's.
+        failed: derivations that failed while others went on.
     """
 
     client: Client
@@ -95,6 +122,8 @@ class Workbench:
     lock: Lock
     faults: list[NixbkError]
     definitions: Definitions
+    settings: Settings
+    failed: dict[StorePath, DerivationFailedError] = field(default_factory=dict)
 
     def graph(self) -> BuildGraph:
         """The lock's graph, with nothing known yet."""
@@ -138,14 +167,21 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
         settings: the user's.
     """
     platform = _platform(lock)
+    logins = Logins(settings.netrc_file, settings.environ)
     uploads = Uploads()
     workshop = Workshop(
         platform=platform,
         build_helper=_helper("build", platform, uploads),
         unpack_helper=_helper("unpack", platform, uploads),
+        builtin_helper=_helper("builtin", platform, uploads),
         upload_url=URL_PREFIX.__add__,
         cores=settings.cores,
         proxy=_proxy(settings.environ),
+        offer=partial(_offer, uploads),
+        timeout_s=settings.timeout_s or None,
+        max_silent_s=settings.max_silent_s or None,
+        nonce=secrets.token_hex(NONCE_BYTES),
+        features=frozenset(lock.features),
     )
     faults: list[NixbkError] = []
     for source in lock.sources.values():
@@ -162,9 +198,13 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
         client = stack.enter_context(connect(resolve_builder(settings.builder, settings.environ)))
         settings.interruption.calls(client.cancel)
         session = stack.enter_context(
-            client.session(Attachables(credentials=Credentials(settings.environ), uploads=uploads))
+            client.session(
+                Attachables(
+                    credentials=Credentials(settings.environ), uploads=uploads, secrets=logins
+                )
+            )
         )
-        yield Workbench(client, session, known, workshop, lock, faults, Definitions())
+        yield Workbench(client, session, known, workshop, lock, faults, Definitions(), settings)
 
 
 def _open(opener: Opener, source: LockedSource, faults: list[NixbkError]) -> BinaryIO:
@@ -174,6 +214,12 @@ def _open(opener: Opener, source: LockedSource, faults: list[NixbkError]) -> Bin
     except NixbkError as error:
         faults.append(error)
         raise OSError(0, error.message) from error
+
+
+def _offer(uploads: Uploads, data: bytes) -> str:
+    """Have the session serve *data*, and say where."""
+    digest = sha256(data).hexdigest()
+    return uploads.add(Upload(sha256=digest, size=len(data), open=lambda: io.BytesIO(data)))
 
 
 def _platform(lock: Lock) -> Platform:

@@ -8,7 +8,11 @@ Exit codes::
     100  a derivation failed to build
     101  a build took too long
     102  a fixed output has another hash than its derivation says
+    104  built again, a derivation came out otherwise
     130  interrupted
+
+Codes from 100 to 111 are 96 and a sum of: 1 too long (with 4), 2 another hash (with 4), 4 failed,
+8 came out otherwise; so they tell of several failures, too.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from nixbk.cli.apply import apply
 from nixbk.cli.build import build
 from nixbk.cli.init import init
 from nixbk.cli.lock import lock
+from nixbk.cli.log import log
 from nixbk.cli.plan import plan
 from nixbk.errors import NixbkError
 
@@ -46,7 +51,8 @@ app = typer.Typer(
     epilog=(
         "Exit codes: 0 done; 1 an error; 2 wrong usage, or changes for 'plan --detailed-exitcode'; "
         "100 a derivation failed to build; 101 a build took too long; 102 a fixed output has "
-        "another hash than its derivation says; 130 interrupted."
+        "another hash than its derivation says; 104 built again, a derivation came out otherwise; "
+        "130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -79,6 +85,7 @@ app.command()(lock)
 app.command()(plan)
 app.command()(apply)
 app.command()(build)
+app.command()(log)
 
 
 @app.command()

@@ -20,12 +20,18 @@ def apply(
     builder: options.Builder = None,
     max_jobs: options.MaxJobs = None,
     cores: options.Cores = None,
+    timeout: options.Timeout = None,
+    max_silent_time: options.MaxSilentTime = None,
+    keep_going: options.KeepGoing = False,
+    keep_failed: options.KeepFailed = False,
+    netrc_file: options.NetrcFile = None,
     logs: options.Logs = False,
     json: options.Json = False,
 ) -> None:
     """Build what is missing, and load, write or push the images.
 
-    What the plan says is built, and images go where they are not yet.
+    What the plan says is built, and images go where they are not yet. No image is delivered
+    when a build failed.
     """
     import os
 
@@ -38,9 +44,20 @@ def apply(
 
     project = open_project(manifest, lock, images)
     print_edits(project)
-    settings = Settings(builder=builder, environ=os.environ, max_jobs=max_jobs, cores=cores)
+    settings = Settings(
+        builder=builder,
+        environ=os.environ,
+        max_jobs=max_jobs,
+        cores=cores,
+        timeout_s=timeout,
+        max_silent_s=max_silent_time,
+        keep_going=keep_going,
+        keep_failed=keep_failed,
+        folder=manifest.parent,
+        netrc_file=netrc_file,
+    )
     deliveries: list[dict[str, str]] = []
-    with lines(err=json, logs=logs) as (say, progress):
+    with lines(err=json, logs=logs, keep=settings.logs_folder) as (say, progress):
 
         def delivered(key: str, type_: str, name: str, answer: dict[str, str]) -> None:
             digest = answer.get("containerimage.digest", "")

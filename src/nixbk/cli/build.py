@@ -21,6 +21,17 @@ def build(
     builder: options.Builder = None,
     max_jobs: options.MaxJobs = None,
     cores: options.Cores = None,
+    timeout: options.Timeout = None,
+    max_silent_time: options.MaxSilentTime = None,
+    keep_going: options.KeepGoing = False,
+    keep_failed: options.KeepFailed = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Build them once more and say which files came out otherwise."
+        ),
+    ] = False,
+    netrc_file: options.NetrcFile = None,
     logs: options.Logs = False,
     json: options.Json = False,
 ) -> None:
@@ -36,11 +47,25 @@ def build(
     from nixbk.cli.live import lines
     from nixbk.cli.show import print_json
 
-    settings = Settings(builder=builder, environ=os.environ, max_jobs=max_jobs, cores=cores)
-    with lines(err=True, logs=logs) as (_, progress):
-        found = realise(manifest, installables, settings, progress)
+    settings = Settings(
+        builder=builder,
+        environ=os.environ,
+        max_jobs=max_jobs,
+        cores=cores,
+        timeout_s=timeout,
+        max_silent_s=max_silent_time,
+        keep_going=keep_going,
+        keep_failed=keep_failed,
+        folder=manifest.parent,
+        netrc_file=netrc_file,
+    )
+    with lines(err=True, logs=logs, keep=settings.logs_folder) as (_, progress):
+        found = realise(manifest, installables, settings, progress, check=check)
     if json:
-        print_json([output.to_json() for output in found])
+        failed = [failure.to_json() for failure in found.failures]
+        print_json([output.to_json() for output in found.outputs] + failed)
     else:
-        for output in found:
+        for output in found.outputs:
             typer.echo(str(output.info.path))
+    if found.error is not None:
+        raise found.error

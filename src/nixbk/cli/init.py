@@ -18,7 +18,8 @@ STARTER = """\
 [inputs]
 nixpkgs = "github:NixOS/nixpkgs/nixos-26.05"
 
-# Builds find a /bin/sh only when you give them one: a static shell beside this file.
+# Builds find a /bin/sh only when you give them one: a static shell beside this file, or a path
+# in an installable ("nixpkgs#pkgsStatic.busybox/bin/sh").
 # [sandbox]
 # shell = "seed/bin/busybox"
 

@@ -10,7 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from nixbk.apply.logs import StepLogs
     from nixbk.apply.progress import Progress, Running
 
     Say = Callable[[str], None]
@@ -21,13 +23,22 @@ NAME_WIDTH: Final = 28
 
 
 @contextmanager
-def lines(*, err: bool, logs: bool) -> Iterator[tuple[Say, Progress]]:
+def lines(*, err: bool, logs: bool, keep: Path) -> Iterator[tuple[Say, Progress]]:
     """A function that prints a line, and progress told through it.
 
     Args:
         err: whether to print on standard error.
         logs: whether every line of every builder is printed.
+        keep: the folder that logs are kept in.
     """
+    from nixbk.apply.logs import StepLogs
+
+    with StepLogs(keep) as kept, _lines(kept, err=err, logs=logs) as found:
+        yield found
+
+
+@contextmanager
+def _lines(keep: StepLogs, *, err: bool, logs: bool) -> Iterator[tuple[Say, Progress]]:
     from nixbk.apply.progress import Progress
 
     stream = sys.stderr if err else sys.stdout
@@ -36,13 +47,13 @@ def lines(*, err: bool, logs: bool) -> Iterator[tuple[Say, Progress]]:
         def say(line: str) -> None:
             typer.echo(line, err=err)
 
-        yield say, Progress(say, logs=logs)
+        yield say, Progress(say, logs=logs, keep=keep)
         return
     from rich.console import Console
     from rich.live import Live
 
     console = Console(stderr=err, highlight=False, markup=False, soft_wrap=True)
-    progress = Progress(console.print, logs=logs, starts=False)
+    progress = Progress(console.print, logs=logs, starts=False, keep=keep)
     with Live(
         console=console,
         get_renderable=lambda: running_lines(progress.running(), console.width),

@@ -39,5 +39,42 @@ Cores = Annotated[
         "--cores", min=1, help="CPUs each builder may use. Default: all.", metavar="N"
     ),
 ]  # fmt: skip
+Timeout = Annotated[
+    int | None,
+    typer.Option(
+        "--timeout", min=0, help="Stop a build after so many seconds. Default, and 0: never.",
+        metavar="S",
+    ),
+]  # fmt: skip
+MaxSilentTime = Annotated[
+    int | None,
+    typer.Option(
+        "--max-silent-time", min=0,
+        help="Stop a build that printed nothing for so many seconds. Default, and 0: never.",
+        metavar="S",
+    ),
+]  # fmt: skip
+KeepGoing = Annotated[
+    bool,
+    typer.Option(
+        "--keep-going", "-k", help="After a failure, build what does not need what failed."
+    ),
+]
+KeepFailed = Annotated[
+    bool,
+    typer.Option(
+        "--keep-failed", "-K",
+        help="Run a build that failed again and write its folder beside the manifest, as "
+        "NAME-HASH.build.tar.",
+    ),
+]  # fmt: skip
+NetrcFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--netrc-file",
+        help="Logins of servers that are downloaded from. Default: NETRC, then ~/.netrc.",
+        metavar="FILE",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Logs = Annotated[bool, typer.Option("--print-build-logs", "-L", help="Print what builders print.")]

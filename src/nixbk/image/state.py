@@ -38,7 +38,7 @@ class Fragment:
     Attributes:
         path: the store path.
         root: a file system in which it lives at its own place.
-        base: what *root* was made from; nothing but store paths lie between them.
+        base: what *root* has but for store paths.
         siblings: other store paths that are in *root* and not in *base*.
     """
 
@@ -110,7 +110,8 @@ def _layer(
     origin: Origin | None,
 ) -> Output | None:
     first = by_path[layer[0]]
-    if set(layer) == {first.path, *first.siblings}:
+    whole = set(layer) == {first.path, *first.siblings}
+    if whole and all(by_path[path].root == first.root for path in layer):
         return diff(first.base, first.root, name=f"{name}: {_title(layer)}", origin=origin)
     return _copied(None, layer, by_path, skeleton, name, origin)
 

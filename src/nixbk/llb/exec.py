@@ -152,7 +152,7 @@ def exec_(  # noqa: PLR0913  # an exec has as many fields
     Raises:
         LlbError: no program, no root, a mount point twice, a folder that is not absolute.
     """
-    ordered = sorted(mounts, key=lambda m: (m.kind in {"secret", "ssh"}, m.dest.encode()))
+    ordered = sorted(mounts, key=_place)
     _check(args, ordered, cwd, name)
     meta = pb.Meta(
         args=args,
@@ -205,6 +205,11 @@ def exec_(  # noqa: PLR0913  # an exec has as many fields
     about = About(name, origin, ignore_cache)
     vertex = seal(pb.Op(exec=op), inputs.outputs, caps, about, platform)
     return Exec(vertex, tuple((dest, Output(vertex, i)) for i, dest in enumerate(outputs)))
+
+
+def _place(mount: Mount) -> tuple[bool, bool, bytes]:
+    """What mounts are sorted by."""
+    return not mount.first, mount.kind in {"secret", "ssh"}, mount.dest.encode()
 
 
 def _check(args: Sequence[str], mounts: Sequence[Mount], cwd: str, name: str) -> None:

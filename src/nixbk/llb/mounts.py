@@ -6,7 +6,7 @@ Source: ``pb.Mount``; ``AddMount`` and ``MountOption`` of BuildKit's ``client/ll
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from nixbk.llb.errors import LlbError
 from nixbk.proto import ops_pb2 as pb
@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 ContentCache = Literal["default", "on", "off"]
 Kind = Literal["bind", "tmpfs", "cache", "secret", "ssh"]
-Sharing = Literal["shared", "private", "locked"]
+Sharing = Literal["shared", "private", "locked", "refused"]
 
 _CONTENT_CACHE: Final[dict[str, pb.MountContentCache.ValueType]] = {
     "default": pb.DEFAULT,
     "on": pb.ON,
     "off": pb.OFF,
 }
-_SHARING: Final[dict[str, pb.CacheSharingOpt.ValueType]] = {
+REFUSED_SHARING: Final = 99
+"""A number that means nothing to BuildKit."""
+
+_SHARING: Final[dict[str, int]] = {
     "shared": pb.SHARED,
     "private": pb.PRIVATE,
     "locked": pb.LOCKED,
+    "refused": REFUSED_SHARING,
 }
 _SKIP_OUTPUT: Final = -1
 
@@ -45,11 +49,12 @@ class Mount:
         kind: ``bind``, or one of the kinds that outlive no step or every one.
         size_bytes: of a tmpfs; 0 for no limit.
         id: of a cache folder, secret or SSH agent.
-        sharing: of a cache folder, between steps that run at once.
+        sharing: of a cache folder, between steps that run at once; ``refused`` stops the step.
         uid: owner of a secret or an agent's socket.
         gid: its group.
         mode: its permissions.
         optional: whether a session without the secret or agent is well.
+        first: whether BuildKit prepares it before the mounts that are not, whatever its path.
 
     Raises:
         LlbError: the path is not clean, or the kind cannot have what was asked for.
@@ -69,6 +74,7 @@ class Mount:
     gid: int = 0
     mode: int = 0o400
     optional: bool = False
+    first: bool = False
 
     def __post_init__(self) -> None:
         if not is_clean(self.dest):
@@ -123,7 +129,7 @@ class Mount:
         if self.kind == "cache":
             mount.mountType = pb.CACHE
             mount.cacheOpt.ID = self.id
-            mount.cacheOpt.sharing = _SHARING[self.sharing]
+            mount.cacheOpt.sharing = cast("pb.CacheSharingOpt.ValueType", _SHARING[self.sharing])
         elif self.kind == "tmpfs":
             mount.mountType = pb.TMPFS
             mount.TmpfsOpt.size = self.size_bytes

@@ -2,12 +2,15 @@ r"""The text of a ``.drv`` file: the ATerm that Nix prints, and no other. Pure.
 
 Grammar::
 
-    drv     = "Derive(" outputs "," inputs "," sources "," system "," builder ","
-              args "," env ")"
+    drv     = ("Derive(" / "DrvWithVersion(" DQUOTE "xp-dyn-drv" DQUOTE ",")
+              outputs "," inputs "," sources "," system "," builder "," args "," env ")"
     outputs = "[" *output "]"      ; comma separated, sorted by name
     output  = "(" name "," path "," method-algorithm "," hash ")"
     inputs  = "[" *input "]"       ; comma separated, sorted by path
-    input   = "(" path "," "[" 1*name "]" ")"
+    input   = "(" path "," wanted ")"
+    wanted  = "[" *name "]"        ; at least one, unless something follows
+            / "(" "[" *name "]" ",[" 1*( "(" name "," wanted ")" ) "])"
+                                   ; "xp-dyn-drv" alone: outputs of what is an output
     sources = "[" *path "]"        ; comma separated, sorted
     system  = DQUOTE *raw DQUOTE   ; printed without escapes
     builder = string
@@ -50,6 +53,11 @@ OutputFields = tuple[str, str, str]
 """Path, method and algorithm, hash: the fields of an output, empty when absent."""
 
 
+DynamicInput = tuple[str, tuple[str, ...], str]
+"""An output of a derivation that others make: the path of the first of them, the outputs that lead
+from each to the next, and the output of the last."""
+
+
 class Source(NamedTuple):
     """The bytes of a derivation and where their parts are.
 
@@ -79,16 +87,20 @@ class Fields(NamedTuple):
     system: str
     builder: str
     args: tuple[str, ...]
+    dynamic: tuple[DynamicInput, ...] = ()
 
 
 _STRING: Final = r'[^"\\\n\r\t]*+(?:\\["\\nrt][^"\\\n\r\t]*+)*+'
 _OUTPUT_NAME: Final = r"[0-9A-Za-z+\-._?=]++"
 _HEAD: Final = "Derive(["
-_DYNAMIC_HEAD: Final = "DrvWithVersion("
+_DYNAMIC_HEAD: Final = 'DrvWithVersion("xp-dyn-drv",['
+_MAX_DYNAMIC_DEPTH: Final = 16
 _OUTPUT: Final = re.compile(
     rf'\("({_OUTPUT_NAME})","([^"\\]*+)","([^"\\]*+)","([^"\\]*+)"\)([,\]])'
 )
 _INPUT: Final = re.compile(rf'\("([^"\\]*+)",\[((?:"{_OUTPUT_NAME}",?)++)\]\)([,\]])')
+_INPUT_HEAD: Final = re.compile(r'\("([^"\\]*+)",')
+_NAMES: Final = re.compile(rf'\[((?:"{_OUTPUT_NAME}",?)*+)\]')
 _SYSTEM_AND_BUILDER: Final = re.compile(rf'\],"([^"\\]*+)","({_STRING})",\[')
 _ARG: Final = re.compile(rf'"({_STRING})"([,\]])')
 _PAIR: Final = re.compile(rf'\("({_STRING})","({_STRING})"\)(?:,(?=\()|\]\)\Z)')
@@ -110,11 +122,17 @@ def parse(data: bytes) -> tuple[Fields, Source]:
         DerivationError: *data* is not what Nix would print.
     """
     text = data.decode("latin-1")
-    if not text.startswith(_HEAD):
-        raise _bad_head(text)
-    outputs, end = _outputs(text, len(_HEAD))
+    is_dynamic = text.startswith(_DYNAMIC_HEAD)
+    if not is_dynamic and not text.startswith(_HEAD):
+        raise _malformed(text, 0, repr(_HEAD))
+    outputs, end = _outputs(text, len(_DYNAMIC_HEAD if is_dynamic else _HEAD))
     outputs_end = end
-    inputs, end = _inputs(text, _expect(text, end, ",["))
+    start = _expect(text, end, ",[")
+    dynamic: tuple[DynamicInput, ...] = ()
+    if is_dynamic:
+        inputs, dynamic, end = _dynamic_inputs(text, start)
+    else:
+        inputs, end = _inputs(text, start)
     inputs_end = end
     sources, end = _sources(text, _expect(text, end, ",["))
     match = _SYSTEM_AND_BUILDER.match(text, end)
@@ -124,7 +142,9 @@ def parse(data: bytes) -> tuple[Fields, Source]:
     end = _expect(text, end, ",[")
     _check_env(text, end)
     system, builder = match.groups()
-    fields = Fields(outputs, inputs, sources, _plain(system), _plain(_unescape(builder)), args)
+    fields = Fields(
+        outputs, inputs, sources, _plain(system), _plain(_unescape(builder)), args, dynamic
+    )
     return fields, Source(data, outputs_end, inputs_end, end - 1)
 
 
@@ -156,6 +176,56 @@ def _inputs(text: str, position: int) -> tuple[dict[str, tuple[str, ...]], int]:
         raise _malformed(text, _first_gap(_INPUT, text, position), "an input derivation")
     _check_sorted(paths, "input derivation")
     return dict(zip(paths, map(_output_names, names), strict=True)), end
+
+
+def _dynamic_inputs(
+    text: str, position: int
+) -> tuple[dict[str, tuple[str, ...]], tuple[DynamicInput, ...], int]:
+    """Inputs of which some are outputs of derivations that others make."""
+    inputs: dict[str, tuple[str, ...]] = {}
+    dynamic: list[DynamicInput] = []
+    while match := _INPUT_HEAD.match(text, position):
+        path = match[1]
+        inputs[path], found, position = _wanted(text, match.end(), ())
+        dynamic += [(path, chain, name) for chain, name in found]
+        position = _expect(text, position, ")")
+        if text.startswith("]", position):
+            break
+        position = _expect(text, position, ",")
+    _check_sorted(tuple(inputs), "input derivation")
+    if not dynamic:
+        raise DerivationError("the derivation has a version, and no dynamic input")
+    return inputs, tuple(dynamic), _expect(text, position, "]")
+
+
+def _wanted(
+    text: str, position: int, chain: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[tuple[tuple[str, ...], str]], int]:
+    """Which outputs of an input are wanted, and which of the derivations that those are."""
+    has_more = text.startswith("(", position)
+    match = _NAMES.match(text, position + has_more)
+    if not match or len(chain) > _MAX_DYNAMIC_DEPTH:
+        raise _malformed(text, position, "the wanted outputs")
+    names = _output_names(match[1]) if match[1] else ()
+    position = match.end()
+    if not has_more:
+        if not names:
+            raise _malformed(text, position, "an output name")
+        return names, [], position
+    found: list[tuple[tuple[str, ...], str]] = []
+    position = _expect(text, position, ",[")
+    outputs: list[str] = []
+    while match := _INPUT_HEAD.match(text, position):
+        outputs.append(match[1])
+        inner = (*chain, match[1])
+        wanted, deeper, position = _wanted(text, match.end(), inner)
+        found += [*((inner, name) for name in wanted), *deeper]
+        position = _expect(text, position, ")")
+        if text.startswith("]", position):
+            break
+        position = _expect(text, position, ",")
+    _check_sorted(outputs, "output name")
+    return names, found, _expect(text, position, "])")
 
 
 def _sources(text: str, position: int) -> tuple[list[str], int]:
@@ -259,12 +329,6 @@ def _first_gap(pattern: re.Pattern[str], text: str, position: int) -> int:
     while match := pattern.match(text, position):
         position = match.end()
     return position
-
-
-def _bad_head(text: str) -> DerivationError:
-    if text.startswith(_DYNAMIC_HEAD):
-        return DerivationError("derivations with dynamic inputs are not supported yet")
-    return _malformed(text, 0, repr(_HEAD))
 
 
 def _malformed(text: str, position: int, expected: str) -> DerivationError:

@@ -22,7 +22,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nixbk.nix import aterm, structured_attrs
 from nixbk.nix.aterm import DerivationError
@@ -40,7 +40,7 @@ from nixbk.nix.store_path import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Derivation", "DerivationError", "DerivationKind", "DerivationOutput"]
+__all__ = ["Derivation", "DerivationError", "DerivationKind", "DerivationOutput", "DynamicInput"]
 
 DRV_SUFFIX: Final = ".drv"
 
@@ -138,6 +138,11 @@ class DerivationOutput:
         return _method_algorithm(self.method_algorithm)[0] if self.method_algorithm else None
 
     @property
+    def algorithm(self) -> HashAlgorithm | None:
+        """What content is hashed with, if the output is content-addressed."""
+        return _method_algorithm(self.method_algorithm)[1] if self.method_algorithm else None
+
+    @property
     def content_hash(self) -> Hash | None:
         """What the content of a fixed output must hash to."""
         if not self.is_fixed:
@@ -173,6 +178,20 @@ def _method_algorithm(text: str) -> tuple[IngestionMethod, HashAlgorithm]:
         raise DerivationError(error.message, hint=error.hint) from error
 
 
+class DynamicInput(NamedTuple):
+    """An output of a derivation that is itself an output.
+
+    Attributes:
+        path: the derivation that is at hand.
+        chain: the outputs that lead from one derivation to the next.
+        output: what is needed of the last.
+    """
+
+    path: StorePath
+    chain: tuple[str, ...]
+    output: str
+
+
 @dataclass(frozen=True, slots=True)
 class Derivation:
     """One build recipe; valid once built, its parts in the order Nix prints them.
@@ -186,6 +205,8 @@ class Derivation:
         builder: the program, or ``builtin:<name>``.
         args: its arguments.
         env: its environment; ``__json`` holds structured attributes as text.
+        dynamic: outputs that are needed of derivations that others make. Their makers are in
+            *input_drvs*, too. Only what was read from a file has any.
         source: the text of the file and where its parts are.
 
     Raises:
@@ -202,6 +223,7 @@ class Derivation:
     builder: str
     args: tuple[str, ...]
     env: dict[str, str]
+    dynamic: tuple[DynamicInput, ...] = field(init=False, default=())
     source: aterm.Source = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -260,6 +282,8 @@ class Derivation:
             store(drv, "system", fields.system)
             store(drv, "builder", fields.builder)
             store(drv, "args", fields.args)
+            dynamic = [DynamicInput(StorePath.parse(p), c, n) for p, c, n in fields.dynamic]
+            store(drv, "dynamic", tuple(dynamic))
             store(drv, "source", source)
             _check(drv)
         except (DerivationError, StorePathError) as error:
@@ -289,6 +313,14 @@ class Derivation:
     def is_fixed(self) -> bool:
         """Whether its output's hash is known beforehand, so that it may use the network."""
         return self.kind is DerivationKind.FIXED
+
+    @property
+    def has_network(self) -> bool:
+        """Whether its builder may use the network.
+
+        Source: ``DerivationType::isSandboxed``, Nix ``src/libstore/derivations.cc``.
+        """
+        return self.kind in {DerivationKind.FIXED, DerivationKind.IMPURE}
 
     @property
     def is_builtin(self) -> bool:
@@ -338,7 +370,7 @@ def _check(drv: Derivation) -> None:
     for path, names in drv.input_drvs.items():
         if not path.name.endswith(DRV_SUFFIX):
             raise DerivationError(f"the input {str(path)!r} is no derivation")
-        if not names:
+        if not names and all(path != found.path for found in drv.dynamic):
             raise DerivationError(f"no output of the input {str(path)!r} is asked for")
     _check_outputs(drv.outputs)
 

@@ -173,6 +173,8 @@ class DerivationHasher:
 
     def _inputs(self, drv: Derivation) -> bytes | None:
         """The input derivations with their hashes for paths; None if one is deferred."""
+        if drv.dynamic:
+            return None
         known = self._known
         wanted: dict[str, tuple[str, ...]] = {}
         for path, names in drv.input_drvs.items():

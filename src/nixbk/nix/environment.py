@@ -71,7 +71,7 @@ class BuildEnvironment:
         args: its arguments, without the program's own name.
         env: its environment, sorted by name.
         files: by name, the content of each file in ``/build``.
-        impure_env: variables to be taken from whoever runs a fixed-output build;
+        impure_env: variables to be taken from whoever runs a build with network;
             an absent one is set to nothing.
     """
 
@@ -83,20 +83,25 @@ class BuildEnvironment:
 
 
 def build_environment(
-    drv: Derivation, *, graph: Callable[[StorePath], ReferenceInfo]
+    drv: Derivation,
+    *,
+    graph: Callable[[StorePath], ReferenceInfo],
+    outputs: Mapping[str, StorePath] | None = None,
 ) -> BuildEnvironment:
     """What Nix hands the builder of *drv*.
 
     Args:
-        drv: a derivation whose output paths are known.
+        drv: a derivation, resolved.
         graph: what is known of a store path, asked for ``exportReferencesGraph``
             only; raises for a path outside the closure of the build's inputs.
+        outputs: where the outputs are while they are built, for a derivation whose output
+            paths are known only afterwards.
 
     Raises:
         DerivationError: the output paths are not known, or an option is malformed.
     """
     options = derivation_options(drv)
-    rewrites = _rewrites(drv)
+    rewrites = _rewrites(drv, outputs)
     variables, files = _desugar(drv, options, graph)
     env = {**_BEFORE, **variables, **_AFTER}
     if drv.is_fixed:
@@ -107,7 +112,7 @@ def build_environment(
         args=tuple(_rewrite(arg, rewrites) for arg in drv.args),
         env={name: env[name] for name in sorted(env, key=to_bytes)},
         files={name: _rewrite(files[name], rewrites) for name in sorted(files, key=to_bytes)},
-        impure_env=options.impure_env_vars if drv.is_fixed else (),
+        impure_env=options.impure_env_vars if drv.has_network else (),
     )
 
 
@@ -149,12 +154,13 @@ def _desugar(
     return variables, files
 
 
-def _rewrites(drv: Derivation) -> dict[str, str]:
+def _rewrites(drv: Derivation, outputs: Mapping[str, StorePath] | None) -> dict[str, str]:
     """The placeholders and what they stand for."""
+    if outputs is not None:
+        return {placeholder(name): str(outputs[name]) for name in drv.outputs}
     if not drv.kind.has_known_paths:
         raise DerivationError(
-            f"building the {drv.kind} derivation {drv.name!r} is not supported yet",
-            hint="its output paths are known only after the build",
+            f"the output paths of the {drv.kind} derivation {drv.name!r} are not known yet"
         )
     return {placeholder(name): output.path for name, output in drv.outputs.items()}
 

@@ -119,6 +119,31 @@ def derivation_options(drv: Derivation) -> DerivationOptions:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SpecialWishes:
+    """What a derivation asks of the machine that builds it.
+
+    Attributes:
+        required_system_features: such as ``kvm``.
+        no_chroot: whether the build asks to run without a sandbox.
+    """
+
+    required_system_features: tuple[str, ...]
+    no_chroot: bool
+
+
+def special_wishes(drv: Derivation) -> SpecialWishes:
+    """What *drv* asks of its machine; it need not be resolved.
+
+    Raises:
+        DerivationError: an option has a wrong shape.
+    """
+    asked = _Asked(drv.env, drv.structured_attrs)
+    return SpecialWishes(
+        asked.strings("requiredSystemFeatures"), asked.flag("__noChroot", default=False)
+    )
+
+
 def output_checks(drv: Derivation) -> dict[str, OutputChecks]:
     """What is asked of the outputs of *drv*, by name.
 

@@ -198,7 +198,12 @@ def source_path(
 
 
 def fixed_output_path(
-    name: str, content: Hash, method: IngestionMethod, references: Iterable[StorePath] = ()
+    name: str,
+    content: Hash,
+    method: IngestionMethod,
+    references: Iterable[StorePath] = (),
+    *,
+    self_reference: bool = False,
 ) -> StorePath:
     """The path of content known by its hash.
 
@@ -208,6 +213,7 @@ def fixed_output_path(
         method: ``flat`` (one file), ``nar`` (any tree, ``recursive`` in Nix code),
             ``text`` or ``git`` (a git tree).
         references: only ``text``, and ``nar`` with SHA-256, can have any.
+        self_reference: whether it holds its own path; only ``nar`` with SHA-256 can.
 
     Raises:
         StorePathError: the method does not go with the hash or with references.
@@ -219,12 +225,14 @@ def fixed_output_path(
     if method == "text":
         if not is_sha256:
             raise StorePathError(f"the text {name!r} must be hashed with sha256")
+        if self_reference:
+            raise StorePathError(f"the text {name!r} may not refer to itself")
         return _make(_with_references("text", references), content.base16(), name)
     if method == "nar" and is_sha256:
-        return source_path(name, content.digest, references)
+        return source_path(name, content.digest, references, self_reference=self_reference)
     if method == "git" and content.algorithm not in {HashAlgorithm.SHA1, HashAlgorithm.SHA256}:
         raise StorePathError(f"the git tree {name!r} must be hashed with sha1 or sha256")
-    if tuple(references):
+    if self_reference or tuple(references):
         raise StorePathError(f"the fixed output {name!r} may not refer to other store paths")
     inner = f"fixed:out:{_METHOD_PREFIXES[method]}{content.algorithm}:{content.base16()}:"
     return _make("output:out", hashlib.sha256(inner.encode("ascii")).hexdigest(), name)
@@ -249,6 +257,21 @@ def output_path(drv_name: str, output_name: str, modulo: bytes) -> StorePath:
     Source: ``StoreDirConfig::makeOutputPath``.
     """
     return _make(f"output:{output_name}", modulo.hex(), output_path_name(drv_name, output_name))
+
+
+def fallback_path(drv_path: StorePath, name: str, output_name: str) -> StorePath:
+    """Where an output is while it is built, when its path follows from its content.
+
+    Args:
+        drv_path: the derivation that is built.
+        name: of the path.
+        output_name: such as ``out``.
+
+    Source: ``DerivationBuilderImpl::makeFallbackPath``, Nix
+        ``src/libstore/unix/build/derivation-builder.cc``.
+    """
+    kind = f"rewrite:{drv_path.basename}:name:{output_name}"
+    return _make(kind, bytes(HashAlgorithm.SHA256.size_bytes).hex(), name)
 
 
 def _with_references(kind: str, references: Iterable[StorePath]) -> str:

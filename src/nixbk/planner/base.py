@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 MTIME_S: Final = 1
 FOLDERS: Final = (
-    "/.nixbk", "/bin", "/build", "/dev", "/etc", "/nix", "/nix/store", "/proc", "/sys", "/tmp",  # noqa: S108  a folder of the sandbox
+    "/.nixbk", "/.nixbk/result", "/bin", "/build", "/dev", "/etc", "/nix", "/nix/store", "/proc",
+    "/sys", "/tmp",  # noqa: S108  a folder of the sandbox
 )  # fmt: skip
 FOLDER_MODES: Final = {"/etc": 0o555}
 TEXTS: Final = {

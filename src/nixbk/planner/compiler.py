@@ -5,26 +5,35 @@ mounted read-only at their own paths below ``/nix/store``: exactly the closure, 
 what the derivation names. Which paths those are is known once the inputs are realised, so a
 derivation is compiled when all of its inputs are.
 
-Every step is compiled in two flavours that BuildKit's cache cannot tell apart, since the IP of an
-extra host, the URL of a checksummed download and the proxies are not part of its keys:
+Every step is compiled in two flavours that BuildKit's cache cannot tell apart, since how a cache
+mount is shared, the IP of an extra host, the URL of a checksummed download and the proxies are not
+part of its keys:
 
 * ``RUN``, which is executed;
 * ``PROBE``, which is found in the cache or fails before anything starts. It is the same on every
   machine and for every setting, so its digest also names the step.
+
+A step that is to run although it is cached, or never to be cached for others, has a variable of
+its own beside the document, which its builder does not see.
 
 Source: ``ExecOp.CacheMap``, BuildKit ``solver/llbsolver/ops/exec.go``.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from hashlib import sha256
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
 
 from nixbk.errors import NixbkError
 from nixbk.llb.exec import ExtraHost, Proxy, exec_
+from nixbk.llb.file import Copy, file
 from nixbk.llb.mounts import Mount
 from nixbk.llb.sources import http
+from nixbk.nix.derivation import DerivationError, DerivationKind
 from nixbk.nix.environment import ReferenceInfo, build_environment
 from nixbk.nix.hashes import HashAlgorithm
 from nixbk.planner.base import base_root
@@ -33,6 +42,7 @@ from nixbk.planner.steps import (
     UnsupportedDerivationError,
     build_document,
     fetch_document,
+    refuse_special_wishes,
     run_settings,
     unpack_document,
 )
@@ -40,7 +50,7 @@ from nixbk.planner.steps import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nixbk.llb.mounts import ContentCache
+    from nixbk.llb.mounts import ContentCache, Sharing
     from nixbk.llb.origin import Origin
     from nixbk.llb.platforms import Platform
     from nixbk.llb.vertex import Output
@@ -50,15 +60,27 @@ if TYPE_CHECKING:
     from nixbk.schema.lock import LockedSource
 
 FETCH_BUILDER: Final = "builtin:fetchurl"
+BUILTINS: Final = frozenset({FETCH_BUILDER, "builtin:buildenv", "builtin:unpack-channel"})
+"""Source: ``RegisterBuiltinBuilder``, Nix ``src/libstore/builtins``."""
+CA_SECRET: Final = "nixbk-ca"  # noqa: S105  a name
+SECRETS: Final = {"/.nixbk/ca.pem": CA_SECRET, "/.nixbk/netrc": "nixbk-netrc"}
+"""What a session may have for downloads: where it is mounted, and its name there."""
+CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Where builders with network find whom to trust, as Nix's ``ssl-cert-file`` has them."""
+AGAIN_VARIABLE: Final = "NIXBK_AGAIN"
+SANDBOX_VARIABLE: Final = "NIXBK_SANDBOX"
+STEP_FILE: Final = "step.json"
+_HTTP: Final = ("http://", "https://")
 TOGETHER: Final = "all that is needed"
 PROBE_HOST: Final = "nixbk.invalid"
 PROBE_IP: Final = "no build: this is a probe"
 RUN_IP: Final = "127.0.0.1"
-REFUSED_URL: Final = "http://127.0.0.1:1/"
+REFUSED_URL: Final = "http://127.0.0.1:1/nixbk-probe/"
 NO_PROXY: Final = Proxy()
 FETCHED_FILE: Final = "download"
 RESULT_FOLDER: Final = "/.nixbk/result"
-RESULT_FILE: Final = "result.json"
+RESULT_FILE: Final = f"{RESULT_FOLDER}/result.json"
+GATE: Final = "/.nixbk/gate"
 SYSTEMS: Final = {
     "x86_64-linux": "linux/amd64",
     "i686-linux": "linux/amd64",
@@ -66,11 +88,25 @@ SYSTEMS: Final = {
 }
 
 
+Again = Literal["keep-failed", "check", "download"]
+"""Why a step runs once more: to bring its build folder out, to compare what comes out, or to tell
+why a download failed, which Nix's own downloader knows better than BuildKit's."""
+
+
+def _no_offer(data: bytes) -> str:
+    raise NixbkError(f"there is no session to send {len(data):,} bytes through")
+
+
 class Flavour(Enum):
     """What an operation is for; the cache cannot tell them apart."""
 
     RUN = RUN_IP
     PROBE = PROBE_IP
+
+    @property
+    def sharing(self) -> Sharing:
+        """How the mount is shared that BuildKit prepares first, and refuses in a probe."""
+        return "shared" if self is Flavour.RUN else "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +132,13 @@ class Workshop:
         unpack_helper: unpacks NARs, collects results, assembles layers.
         upload_url: where the session serves the bytes with a SHA-256, given in hexadecimal.
         cores: what ``NIX_BUILD_CORES`` is to be; None for all there are.
-        proxy: proxy variables for fixed-output builds.
+        proxy: proxy variables for builds with network.
+        offer: has the session serve these bytes, and returns where.
+        timeout_s: how long a build may take; None for ever.
+        max_silent_s: how long a build may print nothing; None for ever.
+        nonce: fresh for each command; keys the steps that are built each time.
+        features: system features granted beside Nix's usual ones.
+        builtin_helper: runs the builders that are part of Nix.
     """
 
     platform: Platform
@@ -105,6 +147,12 @@ class Workshop:
     upload_url: Callable[[str], str]
     cores: int | None = None
     proxy: Proxy = NO_PROXY
+    offer: Callable[[bytes], str] = _no_offer
+    timeout_s: int | None = None
+    max_silent_s: int | None = None
+    nonce: str = ""
+    features: frozenset[str] = frozenset()
+    builtin_helper: HelperFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +165,7 @@ class StoreObject:
         siblings: the other store paths in that file system.
         by_content: whether its content, not only its recipe, is to key what uses it.
         content_address: how its path follows from its content (``fixed:r:sha256:…``), or empty.
+        outputs: of a ``.drv`` file, the outputs that it names; None when it does not know them.
     """
 
     info: RealisedOutput
@@ -124,6 +173,50 @@ class StoreObject:
     siblings: tuple[StorePath, ...] = ()
     by_content: bool = False
     content_address: str = ""
+    outputs: tuple[StorePath, ...] | None = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is built: a derivation with all paths of its inputs in their places.
+
+    Attributes:
+        path: its own, which is that of no file when inputs were resolved.
+        derivation: it.
+        outputs: where its outputs are while it is built, by name.
+    """
+
+    path: StorePath
+    derivation: Derivation
+    outputs: Mapping[str, StorePath]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or folder in a store object.
+
+    Attributes:
+        found: the store object.
+        subpath: where in there; empty for all of it.
+    """
+
+    found: StoreObject
+    subpath: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        path = str(self.found.info.path)
+        return f"{path}/{self.subpath}" if self.subpath else path
+
+    @property
+    def in_key(self) -> bool:
+        """Whether a cache key has to be told of it, as not all of its file system is meant."""
+        return bool(self.subpath or self.found.siblings)
+
+
+NO_SANDBOX: Final[Mapping[str, Place]] = MappingProxyType({})
+NO_PLACES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +224,10 @@ class Step:
     """One compiled exec.
 
     Attributes:
-        root: the file system with the outputs.
-        result: the file system with the result file.
+        root: the file system with the outputs and the result file.
     """
 
     root: Output
-    result: Output
 
     @property
     def digest(self) -> str:
@@ -153,6 +244,8 @@ class Compiler:
         self.base = base_root()
         self._build_helper = self._helper(workshop.build_helper, "nixbk build helper")
         self._unpack_helper = self._helper(workshop.unpack_helper, "nixbk unpack helper")
+        builtin = workshop.builtin_helper or workshop.build_helper
+        self._builtin_helper = self._helper(builtin, "nixbk builtin helper")
 
     def source(self, source: LockedSource, origin: Origin | None = None) -> Step:
         """The step that unpacks a local source, whose bytes the session serves."""
@@ -166,69 +259,125 @@ class Compiler:
             "unpack", unpack_document([source]), mounts, name=source.path.name, origin=origin
         )
 
-    def derivation(
-        self,
-        derivation: Derivation,
-        outputs: Mapping[str, StorePath],
-        inputs: Sequence[StoreObject],
-        *,
-        shell: StoreObject | None,
-        origin: Origin | None = None,
-    ) -> Step:
-        """The step that builds one derivation.
-
-        Args:
-            derivation: the recipe.
-            outputs: where its outputs go.
-            inputs: the closure of what it names, in any order.
-            shell: what is ``/bin/sh``, a single file.
-            origin: key of the manifest that asked for it.
+    def refuse(self, derivation: Derivation) -> None:
+        """Refuse a derivation, resolved or not, that cannot be built here.
 
         Raises:
-            UnsupportedDerivationError: it asks for what nixbk cannot give.
+            UnsupportedDerivationError: it asks for what nixbk or the builder cannot give.
         """
-        if derivation.builder.startswith("builtin:"):
-            return self._builtin(derivation, outputs, origin)
-        if SYSTEMS.get(derivation.system) != str(self._workshop.platform):
+        if derivation.is_builtin:
+            if derivation.builder not in BUILTINS:
+                raise UnsupportedDerivationError(
+                    f"there is no builder {derivation.builder!r}",
+                    where=derivation.name,
+                    hint=f"there are {', '.join(sorted(BUILTINS))}, and programs",
+                )
+        elif SYSTEMS.get(derivation.system) != str(self._workshop.platform):
             raise UnsupportedDerivationError(
                 f"cannot build for {derivation.system!r} on {str(self._workshop.platform)!r}",
                 where=derivation.name,
                 hint="name a builder of that platform with --builder",
             )
+        refuse_special_wishes(derivation, self._workshop.features)
+
+    def derivation(  # noqa: PLR0913  as many things differ between derivations
+        self,
+        recipe: Recipe,
+        inputs: Sequence[StoreObject],
+        *,
+        sandbox: Mapping[str, Place] = NO_SANDBOX,
+        beside: Sequence[StoreObject] = (),
+        origin: Origin | None = None,
+        again: tuple[Again, str] | None = None,
+    ) -> Step:
+        """The step that builds one derivation.
+
+        Args:
+            recipe: what is built.
+            inputs: the closure of what it names, in any order.
+            sandbox: what the builder finds that is no input of it, by where.
+            beside: what that needs and the derivation does not, in any order.
+            origin: key of the manifest that asked for it.
+            again: why it runs beside what is cached, and what makes it another step.
+
+        Raises:
+            UnsupportedDerivationError: it asks for what nixbk or the builder cannot give.
+        """
+        derivation = recipe.derivation
+        self.refuse(derivation)
+        key = "-".join(again) if again else ""
+        if derivation.kind is DerivationKind.IMPURE:
+            key = f"{key or 'impure'}-{self._workshop.nonce}"
+        if _is_download(derivation) and not (again and again[0] == "download"):
+            return self._fetch(recipe, origin, key)
         ordered = sorted(inputs, key=lambda found: found.info.path)
-        infos = [found.info for found in ordered]
-        environment = build_environment(derivation, graph=_look_up(ordered))
-        document = build_document(derivation, outputs, environment, infos)
+        hidden = sorted(beside, key=lambda found: found.info.path)
+        environment = build_environment(derivation, graph=_look_up(ordered), outputs=recipe.outputs)
+        document = build_document(
+            derivation,
+            recipe.outputs,
+            environment,
+            [found.info for found in ordered],
+            hidden=[found.info for found in hidden],
+            keep_failed=again is not None and again[0] == "keep-failed",
+        )
         mounts = [_input_mount(found) for found in ordered if found.info.file_type != "symlink"]
         mounts += [
-            Mount("/build", readonly=False),
-            Mount("/tmp", readonly=False),  # noqa: S108  a path inside the sandbox
             # BuildKit's own is small and not executable; Nix has no /sys at all.
-            Mount("/dev/shm", kind="tmpfs"),  # noqa: S108  as above
+            Mount("/dev/shm", kind="tmpfs"),  # noqa: S108  a path inside the sandbox
             Mount("/sys", kind="tmpfs"),
         ]
-        network = any(output.is_fixed for output in derivation.outputs.values())
-        if not network:
+        if not derivation.has_network:
             # BuildKit mounts hosts and resolv.conf of its own; this hides them.
             mounts.append(Mount("/etc", source=self.base, selector="/etc", content_cache="off"))
-        if shell is not None:
-            selector = str(shell.info.path)
-            mounts.append(
-                Mount("/bin/sh", source=shell.root, selector=selector, content_cache="off")
-            )
+        elif CA_FILE not in sandbox:
+            mounts.append(Mount(CA_FILE, kind="secret", id=CA_SECRET, mode=0o444, optional=True))
+        if derivation.builder == FETCH_BUILDER:
+            mounts += [
+                Mount(place, kind="secret", id=name, optional=True)
+                for place, name in SECRETS.items()
+            ]
+        mounts += [_input_mount(found) for found in hidden if found.info.file_type != "symlink"]
+        mounts += [
+            Mount(target, source=place.found.root, selector=place.path, content_cache="off")
+            for target, place in sorted(sandbox.items())
+        ]
         return self._step(
-            "build", document, mounts, name=derivation.name, origin=origin, network=network
+            "build",
+            document,
+            mounts,
+            places={target: place.path for target, place in sandbox.items() if place.in_key},
+            name=derivation.name,
+            origin=origin,
+            network=derivation.has_network,
+            key=key,
+            helper=self._builtin_helper if derivation.is_builtin else None,
         )
 
-    def collect(self, results: Iterable[Output]) -> Output:
-        """One file with the result files of many steps, a line each, in the given order."""
+    def below(self, root: Output) -> Output:
+        """What is in a step's root beside its outputs: the base, and the result file."""
+        copy = Copy(root, RESULT_FILE, RESULT_FILE)
+        return file(self.base, [copy], name=f"result of {root.vertex.name}")
+
+    def compare(self, first: StoreObject, second: StoreObject) -> Output:
+        """A root with the list of the differences between two trees, neither of them a symlink."""
         mounts = [
-            Mount(f"/.nixbk/in/{index}", source=result, content_cache="off")
-            for index, result in enumerate(results)
+            Mount(place, source=found.root, selector=str(found.info.path), content_cache="off")
+            for place, found in (("/.nixbk/a", first), ("/.nixbk/b", second))
+        ]
+        name = f"differences of {first.info.path.name}"
+        document = StepDocument.of("compare", {})
+        return self._step("compare", document, mounts, name=name, origin=None).root
+
+    def collect(self, roots: Iterable[Output]) -> Output:
+        """A root with one file of the result files of many steps, a line each, in their order."""
+        mounts = [
+            Mount(f"/.nixbk/in/{index}", source=root, selector=RESULT_FOLDER, content_cache="off")
+            for index, root in enumerate(roots)
         ]
         document = StepDocument.of("collect", {})
         step = self._step("collect", document, mounts, name="results of all steps", origin=None)
-        return step.result
+        return step.root
 
     def together(self, roots: Iterable[Output]) -> Output:
         """A vertex that needs all of *roots* and, as a probe, never runs."""
@@ -237,26 +386,20 @@ class Compiler:
             for index, root in enumerate(roots)
         ]
         document = StepDocument.of("probe", {})
-        return self._step("probe", document, mounts, name=TOGETHER, origin=None).result
+        return self._step("probe", document, mounts, name=TOGETHER, origin=None).root
 
-    def _builtin(
-        self, derivation: Derivation, outputs: Mapping[str, StorePath], origin: Origin | None
-    ) -> Step:
-        if derivation.builder != FETCH_BUILDER:
-            raise UnsupportedDerivationError(
-                f"the builder {derivation.builder!r} is not supported yet", where=derivation.name
-            )
-        document = fetch_document(derivation, outputs["out"])
+    def _fetch(self, recipe: Recipe, origin: Origin | None, key: str) -> Step:
+        """The step that has BuildKit download one file, by its SHA-256."""
+        derivation = recipe.derivation
+        document = fetch_document(derivation, recipe.outputs["out"])
         content = derivation.outputs["out"].content_hash
-        if content is None or content.algorithm is not HashAlgorithm.SHA256:
-            raise UnsupportedDerivationError(
-                "downloads not pinned by sha256 are not supported yet", where=derivation.name
-            )
-        url = derivation.env.get("url") or derivation.env.get("urls", "").partition(" ")[0]
+        assert content is not None  # noqa: S101  it is a download
         name = derivation.name
-        file = self._download(url, content.digest.hex(), f"download of {name}", origin)
-        mounts = [Mount("/.nixbk/fetched", source=file, content_cache="off")]
-        return self._step("fetch", document, mounts, name=name, origin=origin)
+        download = self._download(
+            _url_of(derivation), content.digest.hex(), f"download of {name}", origin
+        )
+        mounts = [Mount("/.nixbk/fetched", source=download, content_cache="off")]
+        return self._step("fetch", document, mounts, name=name, origin=origin, key=key)
 
     def _helper(self, helper: HelperFile, name: str) -> Output:
         return http(
@@ -277,6 +420,18 @@ class Compiler:
             origin=origin,
         )
 
+    def _document(self, data: bytes, name: str) -> Output:
+        """A step's document as a file; its bytes go through the session when it runs."""
+        digest = sha256(data).hexdigest()
+        run = self._flavour is Flavour.RUN
+        return http(
+            self._workshop.offer(data) if run else REFUSED_URL + digest,
+            checksum=f"sha256:{digest}",
+            filename=STEP_FILE,
+            mode=0o444,
+            name=f"environment of {name}",
+        )
+
     def _url(self, url: str, sha256: str) -> str:
         # Two operations of one URL, each in two builds, can lock each other out of BuildKit's
         # resolver caches for ever; so every download has its own.
@@ -291,19 +446,35 @@ class Compiler:
         name: str,
         origin: Origin | None,
         network: bool = False,
+        key: str = "",
+        places: Mapping[str, str] = NO_PLACES,
+        helper: Output | None = None,
     ) -> Step:
-        helper = self._build_helper if kind in {"build", "fetch"} else self._unpack_helper
+        if helper is None:
+            helper = self._build_helper if kind in {"build", "fetch"} else self._unpack_helper
         step_mounts = [
             Mount("/", source=self.base, readonly=False, output=True),
-            Mount(RESULT_FOLDER, readonly=False, output=True),
+            Mount(GATE, kind="cache", id="nixbk", sharing=self._flavour.sharing, first=True),
             Mount("/.nixbk/helper", source=helper, selector="/helper", content_cache="off"),
             *mounts,
         ]
         if document.file:
-            raise NixbkError("the environment of this derivation is over 1 MB", where=name)
+            stored = self._document(document.file, name)
+            step_mounts.append(
+                Mount(
+                    f"/.nixbk/{STEP_FILE}",
+                    source=stored,
+                    selector=f"/{STEP_FILE}",
+                    content_cache="off",
+                )
+            )
+        more = [f"{AGAIN_VARIABLE}={key}"] if key else []
+        if places:
+            text = json.dumps(places, sort_keys=True, separators=(",", ":"))
+            more.append(f"{SANDBOX_VARIABLE}={text}")
         made = exec_(
             ["/.nixbk/helper", kind],
-            env=document.environment,
+            env=[*document.environment, *more],
             cwd="/",
             mounts=step_mounts,
             network="sandbox" if network else "none",
@@ -314,14 +485,36 @@ class Compiler:
             name=name,
             origin=origin,
         )
-        return Step(root=made.output("/"), result=made.output(RESULT_FOLDER))
+        return Step(made.root)
 
     def _proxy(self, *, network: bool) -> Proxy | None:
         if self._flavour is Flavour.PROBE:
             return None
         proxy = self._workshop.proxy if network else Proxy()
-        settings = run_settings(cores=self._workshop.cores)
+        settings = run_settings(
+            cores=self._workshop.cores,
+            timeout_s=self._workshop.timeout_s,
+            max_silent_s=self._workshop.max_silent_s,
+        )
         return replace(proxy, no=proxy.no + settings)
+
+
+def _is_download(derivation: Derivation) -> bool:
+    """Whether BuildKit itself can download a derivation's output."""
+    output = derivation.outputs.get("out")
+    return (
+        derivation.builder == FETCH_BUILDER
+        and output is not None
+        and output.method == "flat"
+        and output.content_hash is not None
+        and output.algorithm is HashAlgorithm.SHA256
+        and derivation.env.get("unpack", "") != "1"
+        and _url_of(derivation).startswith(_HTTP)
+    )
+
+
+def _url_of(derivation: Derivation) -> str:
+    return derivation.env.get("url") or derivation.env.get("urls", "").partition(" ")[0]
 
 
 def _input_mount(found: StoreObject) -> Mount:
@@ -337,7 +530,14 @@ def _look_up(inputs: Sequence[StoreObject]) -> Callable[[StorePath], ReferenceIn
     def look_up(path: StorePath) -> ReferenceInfo:
         found = by_path.get(path)
         if found is None:
-            raise NixbkError("a reference graph of what is no input was asked for", where=str(path))
+            raise DerivationError(
+                f"cannot export references of path '{path}' because it is not in the input closure"
+                " of the derivation"
+            )
+        if found.outputs is None:
+            raise DerivationError(
+                f"cannot export references of '{path}': its outputs are known only once it is built"
+            )
         info = found.info
         return ReferenceInfo(
             info.path,
@@ -345,6 +545,7 @@ def _look_up(inputs: Sequence[StoreObject]) -> Callable[[StorePath], ReferenceIn
             info.nar_size_bytes,
             info.references,
             ca=found.content_address,
+            outputs=found.outputs,
         )
 
     return look_up

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from nixbk.errors import NixbkError
 from nixbk.image.config import KEY_LABEL
 from nixbk.image.layers import PathInfo, plan_layers
 from nixbk.image.state import Fragment, image_state, layer_name
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from nixbk.llb.platforms import Platform
     from nixbk.llb.vertex import Output
     from nixbk.nix.store_path import StorePath
-    from nixbk.planner.build_graph import BuildGraph
+    from nixbk.planner.build_graph import BuildGraph, Wanted
     from nixbk.schema.lock import LockedImage
     from nixbk.schema.manifest import Image
 
@@ -49,25 +48,21 @@ class ImageBlueprint:
         return self.config.to_bytes([layer_name(layer) for layer in self.layers])
 
 
-def wanted_paths(locked: LockedImage) -> tuple[StorePath, ...]:
-    """The store paths that an image's installables stand for."""
-    found: dict[StorePath, None] = {}
-    for installable in locked.installables:
-        for name in installable.outputs:
-            if name not in installable.paths:
-                raise NixbkError(
-                    f"the path of its output {name!r} is known only after the build, which is "
-                    "not supported yet",
-                    where=installable.text,
-                )
-            found[installable.paths[name]] = None
-    return tuple(found)
+def wanted(locked: LockedImage) -> tuple[Wanted, ...]:
+    """The outputs that an image's installables stand for."""
+    return tuple(
+        dict.fromkeys(
+            (installable.drv_path, name)
+            for installable in locked.installables
+            for name in installable.outputs
+        )
+    )
 
 
 def blueprint(graph: BuildGraph, key: str, image: Image, platform: Platform) -> ImageBlueprint:
     """What the image *key* is made of; the closure of its installables must be known."""
-    locked = graph.lock.images[key]
-    closure = graph.closure(wanted_paths(locked))
+    locked = graph.located(graph.lock.images[key])
+    closure = graph.closure(path for found in locked.installables for path in found.paths.values())
     infos = [graph.info(path) for path in sorted(closure)]
     layers = plan_layers(
         [PathInfo(info.path, info.nar_size_bytes, info.references) for info in infos],
@@ -94,12 +89,12 @@ def compile_image(
     graph: BuildGraph, image: ImageBlueprint, capabilities: AbstractSet[str]
 ) -> Output | None:
     """The operations that put the image's layers together; None for an image of nothing."""
-    base = graph.compiler(Flavour.RUN).base
+    compiler = graph.compiler(Flavour.RUN)
     fragments = []
     for layer in image.layers:
         for path in layer:
             found = graph.store_object(path, Flavour.RUN)
-            fragments.append(Fragment(path, found.root, base, found.siblings))
+            fragments.append(Fragment(path, found.root, compiler.below(found.root), found.siblings))
     return image_state(
         fragments,
         image.layers,

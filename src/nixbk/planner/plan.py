@@ -36,6 +36,6 @@ def _planned_build(graph: BuildGraph, drv: StorePath) -> PlannedBuild:
     return PlannedBuild(
         derivation=str(drv),
         name=derivation.name,
-        outputs=tuple(str(path) for path in graph.lock.outputs(drv).values()),
+        outputs=tuple(str(path) for path in graph.outputs(drv).values()),
         url=derivation.env.get("url", "") if fetched else "",
     )

@@ -5,7 +5,9 @@ The file is one line of canonical JSON::
     {"outputs":{"out":{"narHash":"sha256-…=","narSize":123,"path":"/nix/store/…",
      "references":["/nix/store/…"],"type":"directory"}},"version":1}
 
-``type`` is ``directory``, ``regular`` or ``symlink``; a symlink has its ``target`` too.
+``type`` is ``directory``, ``regular`` or ``symlink``; a symlink has its ``target`` too, and an
+output whose path follows from its content has a ``contentAddress``, and ``existing`` when an
+input of the step was the very same, so that it is not in the step's own file system.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class RealisedOutput:
         references: store paths that occur in it, itself included, sorted.
         file_type: what its root is.
         target: where a symlink points; empty otherwise.
+        content_address: how its path follows from its content, of floating outputs.
+        existing: whether the step had it as an input, and did not keep it a second time.
     """
 
     path: StorePath
@@ -50,6 +54,8 @@ class RealisedOutput:
     references: tuple[StorePath, ...]
     file_type: FileType = "directory"
     target: str = ""
+    content_address: str = ""
+    existing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ def _output(fields: dict[str, object]) -> RealisedOutput:
         ),
         file_type=file_type,
         target=str(fields.get("target", "")).encode("latin-1").decode("utf-8", "surrogateescape"),
+        content_address=str(fields.get("contentAddress", "")),
+        existing=bool(fields.get("existing")),
     )
 
 
@@ -114,6 +122,10 @@ def _fields(output: RealisedOutput) -> dict[str, object]:
     }
     if output.file_type == "symlink":
         fields["target"] = byte_text(output.target)
+    if output.content_address:
+        fields["contentAddress"] = output.content_address
+    if output.existing:
+        fields["existing"] = True
     return fields
 
 

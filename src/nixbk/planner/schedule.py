@@ -8,6 +8,7 @@ behind it. Of the steps that may start, the one with the longest way still above
 from __future__ import annotations
 
 import heapq
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,11 +51,9 @@ class Schedule:
                 self._consider(blocked)
 
     def _consider(self, drv: StorePath) -> None:
-        known, unknown = self._graph.known_closure(self._graph.inputs(drv))
-        steps = {self._graph.producer(path) for path in known} | unknown
-        shell = self._graph.lock.shell
-        if shell is not None:
-            steps.add(self._graph.producer(shell))
+        graph = self._graph
+        known, unknown = graph.known_closure(chain(graph.needs(drv), graph.beside(drv)))
+        steps = {graph.producer(path) for path in known} | unknown
         blockers = steps & self._open
         if not blockers:
             heapq.heappush(self._ready, (-self._heights[drv], self._order[drv], drv))
@@ -68,7 +67,7 @@ def _heights(graph: BuildGraph, to_build: Sequence[StorePath]) -> dict[StorePath
     """Length of the longest chain of builds that waits for each derivation."""
     heights = dict.fromkeys(to_build, 0)
     for drv in reversed(to_build):
-        for input_drv in graph.lock.derivations[drv].input_drvs:
+        for input_drv in graph.below(drv):
             if input_drv in heights:
                 heights[input_drv] = max(heights[input_drv], heights[drv] + 1)
     return heights

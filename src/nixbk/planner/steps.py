@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
-from nixbk.nix.options import derivation_options
+from nixbk.nix.derivation import DerivationKind
+from nixbk.nix.options import derivation_options, special_wishes
 from nixbk.planner.realisation import byte_text
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from nixbk.nix.derivation import Derivation
     from nixbk.nix.environment import BuildEnvironment, OutputChecks
-    from nixbk.nix.options import DerivationOptions
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.realisation import RealisedOutput
     from nixbk.schema.lock import LockedSource
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 STEP_VERSION: Final = 1
 CHUNK_CHARACTERS: Final = 100_000
 ENVIRONMENT_CHARACTERS: Final = 1_000_000
-SYSTEM_FEATURES: Final = frozenset({"benchmark", "big-parallel", "nixos-test"})
+SYSTEM_FEATURES: Final = frozenset({"benchmark", "big-parallel", "ca-derivations", "nixos-test"})
 """What Nix grants on every Linux. Source: ``Settings::getDefaultSystemFeatures``."""
 
 
@@ -68,28 +68,31 @@ class StepDocument:
         return cls(tuple(f"{name}={chunk}" for name, chunk in zip(names, chunks, strict=True)))
 
 
-def build_document(
+def build_document(  # noqa: PLR0913  two of them by name
     derivation: Derivation,
     outputs: Mapping[str, StorePath],
     environment: BuildEnvironment,
     inputs: Sequence[RealisedOutput],
+    *,
+    hidden: Sequence[RealisedOutput] = (),
+    keep_failed: bool = False,
 ) -> StepDocument:
-    """The step that runs a derivation's own builder.
+    """The step that runs a derivation's own builder, or one of Nix's.
 
     Args:
-        derivation: the recipe.
-        outputs: where its outputs go, by name.
+        derivation: the recipe, resolved.
+        outputs: where its outputs are while it is built, by name.
         environment: what Nix would hand the builder.
-        inputs: every store object the build may see.
-
-    Raises:
-        UnsupportedDerivationError: it asks for what no builder has.
+        inputs: every store object the build may refer to.
+        hidden: further ones that it sees, and that are not looked for in its outputs.
+        keep_failed: whether the step brings the build folder out when the builder fails.
     """
     links = {
-        str(found.path): byte_text(found.target) for found in inputs if found.file_type == "symlink"
+        str(found.path): byte_text(found.target)
+        for found in (*inputs, *hidden)
+        if found.file_type == "symlink"
     }
     options = derivation_options(derivation)
-    _refuse_what_is_not_there(derivation, options)
     checks = options.output_checks
     needs_closure = any(_asks_for_closure(check) for check in checks.values())
     fixed = _fixed(derivation)
@@ -103,8 +106,12 @@ def build_document(
             "env": {byte_text(k): byte_text(v) for k, v in environment.env.items()},
             "files": {byte_text(k): byte_text(v) for k, v in environment.files.items()},
             "links": links,
+            "hidden": [str(found.path) for found in hidden],
             "fixed": fixed,
-            "network": True if fixed else None,
+            "floating": _floating(derivation),
+            "impure": True if derivation.kind is DerivationKind.IMPURE else None,
+            "keepFailed": True if keep_failed else None,
+            "network": True if derivation.has_network else None,
             "impureEnv": list(environment.impure_env),
             "checks": {name: _check_fields(check, outputs) for name, check in checks.items()},
             "closure": _closure_fields(inputs) if needs_closure else None,
@@ -114,22 +121,15 @@ def build_document(
 
 
 def fetch_document(derivation: Derivation, out: StorePath) -> StepDocument:
-    """The step that puts one downloaded file where ``builtin:fetchurl`` would.
-
-    Raises:
-        UnsupportedDerivationError: the download is to be unpacked, or is not a flat file.
-    """
-    env = derivation.env
-    fixed = _fixed(derivation)
-    if env.get("unpack", "") == "1" or fixed is None or fixed["method"] != "flat":
-        raise UnsupportedDerivationError(
-            "'builtin:fetchurl' that unpacks or hashes a folder is not supported yet",
-            where=derivation.name,
-        )
-    executable = env.get("executable", "") == "1"
+    """The step that puts one downloaded file where ``builtin:fetchurl`` would."""
+    executable = derivation.env.get("executable", "") == "1"
     return StepDocument.of(
         "fetch",
-        {"outputs": {"out": str(out)}, "fixed": fixed, "executable": executable or None},
+        {
+            "outputs": {"out": str(out)},
+            "fixed": _fixed(derivation),
+            "executable": executable or None,
+        },
     )
 
 
@@ -148,9 +148,11 @@ def unpack_document(sources: Sequence[LockedSource]) -> StepDocument:
     return StepDocument.of("unpack", {"nars": nars})
 
 
-def run_settings(*, cores: int | None = None) -> str:
+def run_settings(
+    *, cores: int | None = None, timeout_s: int | None = None, max_silent_s: int | None = None
+) -> str:
     """The text of settings that must not change a cache key, empty when there are none."""
-    settings = {"cores": cores}
+    settings = {"cores": cores, "timeout": timeout_s, "max-silent": max_silent_s}
     given = [f"{name}={value}" for name, value in settings.items() if value is not None]
     return f";nixbk:{';'.join(given)}" if given else ""
 
@@ -163,16 +165,38 @@ def _fixed(derivation: Derivation) -> dict[str, str] | None:
     return {"method": output.method, "hash": output.content_hash.sri()}
 
 
-def _refuse_what_is_not_there(derivation: Derivation, options: DerivationOptions) -> None:
-    missing = sorted(set(options.required_system_features) - SYSTEM_FEATURES)
+def _floating(derivation: Derivation) -> dict[str, dict[str, str]]:
+    """Method and algorithm of each output whose path follows from what comes out."""
+    return {
+        name: {"method": output.method, "algorithm": output.algorithm.value}
+        for name, output in derivation.outputs.items()
+        if output.method is not None and output.algorithm is not None and not output.is_fixed
+    }
+
+
+def refuse_special_wishes(derivation: Derivation, granted: frozenset[str]) -> None:
+    """Refuse a derivation, resolved or not, that asks for more than every builder has.
+
+    Args:
+        derivation: the recipe.
+        granted: the system features that the user says the builder has.
+
+    Raises:
+        UnsupportedDerivationError: it does.
+    """
+    wishes = special_wishes(derivation)
+    missing = sorted(set(wishes.required_system_features) - SYSTEM_FEATURES - granted)
     if missing:
         raise UnsupportedDerivationError(
-            f"it needs the system feature {missing[0]!r}, which no BuildKit builder has",
+            f"it needs the system feature {missing[0]!r}, which is not granted",
             where=derivation.name,
+            hint="where the builder has it, name it in 'sandbox.system-features'",
         )
-    if options.no_chroot:
+    if wishes.no_chroot:
         raise UnsupportedDerivationError(
-            "it has '__noChroot' set, but every build runs in a sandbox", where=derivation.name
+            "it has '__noChroot' set, but every build runs in a sandbox",
+            where=derivation.name,
+            hint="remove '__noChroot', or give it what it reads outside with 'sandbox.paths'",
         )
 
 

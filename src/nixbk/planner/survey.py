@@ -10,18 +10,22 @@ Two questions, in this order:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from nixbk.nix.derivation import DerivationError
 from nixbk.planner.compiler import Flavour
 from nixbk.planner.realisation import Realisation
+from nixbk.planner.steps import UnsupportedDerivationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nixbk.errors import NixbkError
     from nixbk.llb.vertex import Output
     from nixbk.nix.store_path import StorePath
-    from nixbk.planner.build_graph import BuildGraph
+    from nixbk.planner.build_graph import BuildGraph, Wanted
 
 
 class Prober(Protocol):
@@ -30,8 +34,8 @@ class Prober(Protocol):
     def cached(self, roots: Sequence[Output]) -> Sequence[bool]:
         """Whether each output is in the cache."""
 
-    def results(self, results: Sequence[Output]) -> Sequence[bytes | None]:
-        """The result file in each output, None where it is not in the cache."""
+    def results(self, roots: Sequence[Output]) -> Sequence[bytes | None]:
+        """The result file in each step's root, None where it is not in the cache."""
 
 
 class KnownRealisations(Protocol):
@@ -49,11 +53,13 @@ class Survey:
         to_build: derivation paths that are not there and are needed, inputs first.
         to_send: sources that are not there and are needed, sorted.
         cached: steps that are there and are needed.
+        refused: those of *to_build* that cannot be built at all, and why.
     """
 
     to_build: tuple[StorePath, ...]
     to_send: tuple[StorePath, ...]
     cached: frozenset[StorePath]
+    refused: Mapping[StorePath, NixbkError] = field(default_factory=dict)
 
 
 def learn(
@@ -61,13 +67,15 @@ def learn(
 ) -> None:
     """Note in *graph* all that can be known of the derivations in *order* without building.
 
+    What cannot be built is not known; :func:`survey` says why.
+
     Args:
         graph: where findings are noted.
         order: derivation paths, inputs first.
         known: result files of earlier builds.
         prober: BuildKit's cache, asked only for what *known* lacks.
     """
-    waiting = {drv: set(graph.lock.derivations[drv].input_drvs) for drv in order}
+    waiting = {drv: set(graph.below(drv)) for drv in order}
     users: dict[StorePath, list[StorePath]] = {drv: [] for drv in order}
     for drv, inputs in waiting.items():
         for input_drv in inputs:
@@ -86,11 +94,11 @@ def learn(
 def _learn_level(
     graph: BuildGraph, level: Sequence[StorePath], known: KnownRealisations, prober: Prober
 ) -> list[StorePath]:
-    steps = {drv: graph.step(drv, Flavour.PROBE) for drv in level}
+    steps = {drv: graph.step(drv, Flavour.PROBE) for drv in level if _refusal(graph, drv) is None}
     found = dict(known.load(step.digest for step in steps.values()))
     unknown = [step for step in steps.values() if step.digest not in found]
     if unknown:
-        results = prober.results([step.result for step in unknown])
+        results = prober.results([step.root for step in unknown])
         for step, data in zip(unknown, results, strict=True):
             if data is not None:
                 found[step.digest] = data
@@ -105,7 +113,7 @@ def _learn_level(
 def survey(
     graph: BuildGraph,
     order: Sequence[StorePath],
-    wanted: Iterable[StorePath],
+    wanted: Iterable[Wanted],
     prober: Prober,
 ) -> Survey:
     """Find which steps the closure of *wanted* still needs.
@@ -113,7 +121,7 @@ def survey(
     Args:
         graph: with everything noted that is known.
         order: all derivation paths below what is wanted, inputs first.
-        wanted: store paths an image or a user asks for.
+        wanted: outputs an image or a user asks for.
         prober: BuildKit's cache.
     """
     known, unknown = graph.known_closure(wanted)
@@ -128,11 +136,28 @@ def survey(
             (cached if there else absent).add(step)
         missing |= absent
         frontier = _inputs_of(graph, absent) - cached - missing
+    drvs = {step for step in missing if not graph.is_source(step)}
+    if not drvs.issubset(order):  # the content of one was found as what another made
+        order = graph.build_order([*order, *drvs])
+    to_build = tuple(drv for drv in order if drv in drvs)
+    refusals = {drv: _refusal(graph, drv) for drv in to_build}
     return Survey(
-        to_build=tuple(drv for drv in order if drv in missing),
-        to_send=tuple(sorted(step for step in missing if graph.is_source(step))),
+        to_build=to_build,
+        to_send=tuple(
+            sorted(path for step in missing - drvs for path in graph.outputs(step).values())
+        ),
         cached=frozenset(cached),
+        refused={drv: why for drv, why in refusals.items() if why is not None},
     )
+
+
+def _refusal(graph: BuildGraph, drv: StorePath) -> NixbkError | None:
+    """Why a derivation cannot be built, if it is known that it cannot."""
+    try:
+        graph.refuse(drv)
+    except (UnsupportedDerivationError, DerivationError) as error:
+        return error
+    return None
 
 
 def _inputs_of(graph: BuildGraph, steps: Iterable[StorePath]) -> set[StorePath]:
@@ -141,10 +166,7 @@ def _inputs_of(graph: BuildGraph, steps: Iterable[StorePath]) -> set[StorePath]:
     for step in steps:
         if graph.is_source(step):
             continue
-        known, unknown = graph.known_closure(graph.inputs(step))
+        known, unknown = graph.known_closure(chain(graph.needs(step), graph.beside(step)))
         found.update(map(graph.producer, known))
         found |= unknown
-        shell = graph.lock.shell
-        if shell is not None and not graph.lock.derivations[step].builder.startswith("builtin:"):
-            found.update(map(graph.producer, graph.closure([shell])))
     return found

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from nixbk.errors import NixbkError
 from nixbk.schema.problems import KeyPath, show_key
+from nixbk.schema.sandbox import SHELL_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nixbk.schema.lock import Lock, LockedImage
-    from nixbk.schema.manifest import Image, Manifest
+    from nixbk.schema.manifest import Image, Manifest, Sandbox
 
 
 class StaleLockError(NixbkError):
@@ -57,9 +58,7 @@ def _changed(manifest: Manifest, lock: Lock) -> Iterator[KeyPath]:
     for name, locked in lock.inputs.items():
         if name not in manifest.inputs and name != locked.url:
             yield ("inputs", name)
-    shell = lock.locked_shell.file if lock.locked_shell else None
-    if manifest.sandbox.shell != shell:
-        yield ("sandbox", "shell")
+    yield from (("sandbox", *key) for key in _sandbox(manifest.sandbox, lock))
     for key, image in manifest.images.items():
         found = lock.images.get(key)
         if found is None:
@@ -67,6 +66,19 @@ def _changed(manifest: Manifest, lock: Lock) -> Iterator[KeyPath]:
             continue
         yield from (("images", key, field) for field in _image(image, found))
     yield from (("images", key) for key in lock.images if key not in manifest.images)
+
+
+def _sandbox(sandbox: Sandbox, lock: Lock) -> Iterator[KeyPath]:
+    wanted = sandbox.sources
+    for target, (key, source) in wanted.items():
+        found = lock.sandbox.get(target)
+        if found is None or found.text != source.text:
+            yield key
+    for target in lock.sandbox:
+        if target not in wanted:
+            yield ("shell",) if target == SHELL_TARGET else ("paths", target)
+    if tuple(sorted(set(sandbox.system_features))) != lock.features:
+        yield ("system-features",)
 
 
 def _image(image: Image, locked: LockedImage) -> Iterator[str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from nixbk.nix.store_path import StorePath
+from nixbk.schema.sandbox import SHELL_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,6 +137,25 @@ class LockedShell:
     path: StorePath
 
 
+@dataclass(frozen=True, slots=True)
+class LockedPath:
+    """Something that builds find and that is no input of theirs.
+
+    Attributes:
+        text: as the manifest names it.
+        path: the store object that it is in.
+        subpath: where in there; empty for all of it.
+        drv_path: the derivation that makes the store object; None for a source.
+        output: which of its outputs; empty for a source.
+    """
+
+    text: str
+    path: StorePath
+    subpath: str = ""
+    drv_path: StorePath | None = None
+    output: str = ""
+
+
 @dataclass(frozen=True)
 class Lock:
     """Everything that is needed to build the images of a manifest.
@@ -145,7 +165,10 @@ class Lock:
         derivations: every derivation that one of them needs.
         sources: every other store object that one of them needs.
         inputs: by name.
-        locked_shell: the shell of the builds.
+        locked_shell: the shell of the builds, when it is a file beside the manifest.
+        locked_paths: what else builds find, by where; a shell that is in an installable, too.
+        features: system features that the builder has.
+        made: by derivation and output, the derivations that are outputs of others.
     """
 
     images: Mapping[str, LockedImage]
@@ -153,11 +176,38 @@ class Lock:
     sources: Mapping[StorePath, LockedSource]
     inputs: Mapping[str, LockedInput] = field(default_factory=dict)
     locked_shell: LockedShell | None = None
+    locked_paths: Mapping[str, LockedPath] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    made: Mapping[tuple[StorePath, str], StorePath] = field(default_factory=dict)
 
     @property
     def shell(self) -> StorePath | None:
         """The source that is ``/bin/sh`` in builds."""
         return self.locked_shell.path if self.locked_shell else None
+
+    @cached_property
+    def sandbox(self) -> Mapping[str, LockedPath]:
+        """All that builds find, by where."""
+        shell = self.locked_shell
+        first = {SHELL_TARGET: LockedPath(shell.file, shell.path)} if shell else {}
+        return {**first, **self.locked_paths}
+
+    @property
+    def sandbox_drvs(self) -> tuple[StorePath, ...]:
+        """The derivations that make what builds find, each once."""
+        found = (path.drv_path for path in self.locked_paths.values() if path.drv_path)
+        return tuple(dict.fromkeys(found))
+
+    def sandbox_of(self, drv_path: StorePath) -> Mapping[str, LockedPath]:
+        """What the builder of one derivation finds, by where.
+
+        What a derivation of the sandbox needs itself is built without what derivations make.
+        """
+        if self.derivations[drv_path].builder.startswith("builtin:"):
+            return {}
+        if drv_path not in self._below_sandbox:
+            return self.sandbox
+        return {target: path for target, path in self.sandbox.items() if path.drv_path is None}
 
     @property
     def roots(self) -> tuple[StorePath, ...]:
@@ -177,6 +227,22 @@ class Lock:
             self._outputs[drv_path] = known
         return known
 
+    def inputs_of(self, drv_path: StorePath) -> Mapping[StorePath, tuple[str, ...]]:
+        """The derivations that one is built from, and which of their outputs.
+
+        What makes a derivation of them has done so when it was locked.
+        """
+        derivation = self.derivations[drv_path]
+        if not derivation.dynamic:
+            return derivation.input_drvs
+        found = {path: names for path, names in derivation.input_drvs.items() if names}
+        for need in derivation.dynamic:
+            path = need.path
+            for name in need.chain:
+                path = self.made[path, name]
+            found[path] = tuple(sorted({*found.get(path, ()), need.output}))
+        return found
+
     def origins(self, path: StorePath) -> tuple[tuple[str, int], ...]:
         """The installables that need a derivation or source, as image and index.
 
@@ -184,7 +250,7 @@ class Lock:
         linear in the lock, so this is for messages.
         """
         needed = self._dependents(path)
-        if path == self.shell:
+        if any(found.path == path or found.drv_path in needed for found in self.sandbox.values()):
             needed.update(self.derivations)
         return tuple(
             (key, number)
@@ -204,6 +270,17 @@ class Lock:
         return found
 
     @cached_property
+    def _below_sandbox(self) -> frozenset[StorePath]:
+        found: set[StorePath] = set()
+        work = list(self.sandbox_drvs)
+        while work:
+            drv_path = work.pop()
+            if drv_path not in found:
+                found.add(drv_path)
+                work.extend(self.inputs_of(drv_path))
+        return frozenset(found)
+
+    @cached_property
     def _outputs(self) -> dict[StorePath, Mapping[str, StorePath]]:
         return {}
 
@@ -216,7 +293,7 @@ class Lock:
 
     def _edges(self) -> Iterator[tuple[StorePath, StorePath]]:
         for path, derivation in self.derivations.items():
-            for used in (*derivation.input_drvs, *derivation.input_srcs):
+            for used in (*self.inputs_of(path), *derivation.input_srcs):
                 yield path, used
         for path, source in self.sources.items():
             for used in source.references:

@@ -22,13 +22,32 @@ Sri = Annotated[str, StringConstraints(pattern=r"^sha256-[A-Za-z0-9+/]{43}=$")]
 Natural = Annotated[StrictInt, Field(ge=0)]
 
 
-class SandboxModel(Model):
-    """The shell of the builds."""
+class SandboxPathModel(Model):
+    """Something that builds find; it has either ``source`` or ``derivation`` and ``output``."""
 
-    shell: str
-    """The file, as the manifest names it."""
-    source: BaseName
+    text: str
+    """As the manifest names it."""
+    source: BaseName | None = None
     """Its entry in ``sources``."""
+    derivation: BaseName | None = None
+    """The entry in ``derivations`` that makes it."""
+    output: str | None = None
+    """The output of that derivation."""
+    path: str | None = None
+    """Where in there it is; all of it without."""
+
+
+class SandboxModel(Model):
+    """What builds find that is no input of theirs."""
+
+    shell: str | None = None
+    """The file that is the shell, as the manifest names it."""
+    source: BaseName | None = None
+    """The shell's entry in ``sources``."""
+    system_features: list[str] = []
+    """System features that the builder has."""
+    paths: dict[str, SandboxPathModel] = {}
+    """Everything else that builds find, by where."""
 
 
 class InputModel(Model):
@@ -142,5 +161,7 @@ class LockModel(Model):
     """The images by name."""
     derivations: dict[BaseName, DerivationModel]
     """Every recipe that an image needs, by the base name of its path."""
+    made: dict[str, BaseName] = {}
+    """Recipes that are outputs of others, by ``<base name>^<output>``."""
     sources: dict[BaseName, SourceModel] = {}
     """Everything else that an image needs, by the base name of its path."""

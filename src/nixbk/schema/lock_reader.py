@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from nixbk.errors import NixbkError
@@ -26,15 +27,16 @@ from nixbk.schema.lock import (
     LockedImage,
     LockedInput,
     LockedInstallable,
+    LockedPath,
     LockedShell,
     LockedSource,
     Origin,
 )
-from nixbk.schema.lock_document import KEYS
+from nixbk.schema.lock_document import KEYS, implied_paths
 from nixbk.schema.problems import KeyPath, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -79,29 +81,40 @@ class _Reader:
         derivations = self._table(document, "derivations", _derivation)
         sources = self._table(document, "sources", _source)
         inputs = self._table(document, "inputs", _input)
-        shell = None
-        if "sandbox" in document:
-            shell = self._one(lambda: _shell(_dict(document, "sandbox")), ("sandbox",))
+        sandbox = self._one(lambda: _dict(document, "sandbox", {}), ("sandbox",)) or {}
+        shell = self._one(lambda: _shell(sandbox), ("sandbox",))
+        features = self._one(lambda: _strings(sandbox, "system-features"), ("sandbox",)) or []
+        recipes = dict(derivations.values())
+        paths = self._table(
+            sandbox, "paths", lambda _, table: _sandbox_path(table, recipes), ("sandbox",)
+        )
         return Lock(
             images,
-            dict(derivations.values()),
+            recipes,
             {source.path: source for source in sources.values()},
             inputs,
             shell,
+            paths,
+            tuple(features),
+            self._one(lambda: _made(document), ("made",)) or {},
         )
 
     def _table(
-        self, document: dict[str, Any], key: str, read: Callable[[str, dict[str, Any]], T]
+        self,
+        document: dict[str, Any],
+        key: str,
+        read: Callable[[str, dict[str, Any]], T],
+        above: KeyPath = (),
     ) -> dict[str, T]:
-        table = self._one(lambda: _dict(document, key, default={}), (key,)) or {}
+        table = self._one(lambda: _dict(document, key, default={}), (*above, key)) or {}
         found: dict[str, T] = {}
         for name in table:
             try:
                 found[name] = read(name, _dict(table, name))
             except Refused as error:
-                self.problems.append(Problem((key, name, *error.path), error.message))
+                self.problems.append(Problem((*above, key, name, *error.path), error.message))
             except NixbkError as error:
-                self.problems.append(Problem((key, name), error.message, error.hint))
+                self.problems.append(Problem((*above, key, name), error.message, error.hint))
         return found
 
     def _one(self, read: Callable[[], T], path: KeyPath) -> T | None:
@@ -197,10 +210,32 @@ def _sha256(table: dict[str, Any], key: str) -> Hash:
 # Entries ----------------------------------------------------------------------------------
 
 
-def _shell(table: dict[str, Any]) -> LockedShell:
+def _shell(table: dict[str, Any]) -> LockedShell | None:
     _keys(table, "sandbox")
+    if "shell" not in table and "source" not in table:
+        return None
     name = _str(table, "source")
     return LockedShell(_str(table, "shell"), _at(lambda: StorePath.from_basename(name), "source"))
+
+
+def _sandbox_path(table: dict[str, Any], derivations: Mapping[StorePath, Derivation]) -> LockedPath:
+    _keys(table, "sandbox-path")
+    text = _str(table, "text")
+    subpath = _relative(table, "path") if "path" in table else ""
+    if "source" in table:
+        _require("derivation" not in table, "'source' and 'derivation' exclude each other")
+        source = _str(table, "source")
+        path = _at(lambda: StorePath.from_basename(source), "source")
+        return LockedPath(text, path, subpath)
+    name, output = _str(table, "derivation"), _str(table, "output")
+    drv_path = _at(lambda: StorePath.from_basename(name), "derivation")
+    derivation = derivations.get(drv_path)
+    if derivation is None:
+        raise Refused(f"{name!r} is not in the lock", "derivation")
+    made = derivation.outputs.get(output)
+    if made is None or not made.path:
+        raise Refused(f"the derivation has no output {output!r} whose path is known", "output")
+    return LockedPath(text, StorePath.parse(made.path), subpath, drv_path, output)
 
 
 def _input(name: str, table: dict[str, Any]) -> LockedInput:
@@ -258,8 +293,8 @@ def _derivation(name: str, table: dict[str, Any]) -> tuple[StorePath, Derivation
     system, builder = _str(table, "system"), _str(table, "builder")
     env = _texts(table, "env")
     if _bool(table, "implied-env", default=True):
-        paths = {key: output.path for key, output in outputs.items()}
-        env = {**env, "name": drv_name, "system": system, "builder": builder, **paths}
+        implied = {"name": drv_name, "system": system, "builder": builder}
+        env = {**env, **implied, **implied_paths(outputs)}
     derivation = Derivation(
         drv_name,
         outputs,
@@ -271,6 +306,16 @@ def _derivation(name: str, table: dict[str, Any]) -> tuple[StorePath, Derivation
         env,
     )
     return path, derivation
+
+
+def _made(document: dict[str, Any]) -> dict[tuple[StorePath, str], StorePath]:
+    found: dict[tuple[StorePath, str], StorePath] = {}
+    for key, value in _texts(document, "made").items():
+        name, caret, output = key.partition("^")
+        _require(bool(caret), "expected '<derivation>^<output>'", key)
+        maker = _at(partial(StorePath.from_basename, name), key)
+        found[maker, output] = _at(partial(StorePath.from_basename, value), key)
+    return found
 
 
 def _base64(text: str) -> bytes:

@@ -106,6 +106,15 @@ def _named(lock: Lock, path: StorePath, derivation: Derivation) -> Iterator[Prob
     for item in derivation.input_srcs:
         if item not in lock.sources:
             yield Problem((*_key(path), "sources"), f"{item.basename!r} is not in the lock", EDITED)
+    for need in derivation.dynamic:
+        place = need.path
+        for name in need.chain:
+            made = lock.made.get((place, name))
+            if made is None or made not in lock.derivations:
+                message = f"what {place.basename + '^' + name!r} makes is not in the lock"
+                yield Problem((*_key(path), "aterm"), message, EDITED)
+                break
+            place = made
 
 
 def _installables(lock: Lock) -> Iterator[Problem]:
@@ -166,6 +175,10 @@ def content_path(source: LockedSource) -> StorePath:
 
 
 def _shell(lock: Lock) -> Iterator[Problem]:
+    for target, entry in lock.locked_paths.items():
+        if entry.drv_path is None and entry.path not in lock.sources:
+            message = f"{entry.path.basename!r} is not in the lock"
+            yield Problem(("sandbox", "paths", target, "source"), message, EDITED)
     if lock.shell is None:
         return
     source = lock.sources.get(lock.shell)
@@ -176,20 +189,31 @@ def _shell(lock: Lock) -> Iterator[Problem]:
         yield Problem(("sandbox", "source"), f"the shell is a {source.file_type}", EDITED)
 
 
+def _made_for(lock: Lock, derivation: Derivation) -> Iterator[StorePath]:
+    """The derivations that others make for one, as far as they are in the lock."""
+    for need in derivation.dynamic:
+        path: StorePath | None = need.path
+        for name in need.chain:
+            path = lock.made.get((path, name)) if path else None
+            if path:
+                yield path
+
+
 def _unreachable(lock: Lock) -> Iterator[Problem]:
     derivations: set[StorePath] = set()
-    work = list(lock.roots)
+    work = [*lock.roots, *lock.sandbox_drvs]
     while work:
         path = work.pop()
         if path in lock.derivations and path not in derivations:
             derivations.add(path)
             work.extend(lock.derivations[path].input_drvs)
+            work.extend(_made_for(lock, lock.derivations[path]))
     for path in lock.derivations:
         if path not in derivations:
             yield Problem(_key(path), "nothing needs this derivation", EDITED, at_key=True)
     sources: set[StorePath] = set()
     work = [item for path in derivations for item in lock.derivations[path].input_srcs]
-    work += [lock.shell] if lock.shell else []
+    work += [entry.path for entry in lock.sandbox.values()]
     while work:
         path = work.pop()
         if path in lock.sources and path not in sources:

@@ -7,7 +7,7 @@ it. The doc strings of the fields become the descriptions of the JSON schema, by
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from nixbk.schema.installable import Installable, InstallableError
+from nixbk.errors import NixbkError
+from nixbk.schema.installable import Installable
+from nixbk.schema.sandbox import SHELL_TARGET, SandboxSource, check_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_LAYERS = 125
 """The most layers an image can have: Docker runs 127, and two are left for what goes on top."""
@@ -41,14 +46,19 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _installable(text: str) -> str:
-    try:
-        Installable.parse(text)
-    except InstallableError as error:
-        raise PydanticCustomError(
-            "nixbk", "{message}", {"message": error.message, "hint": error.hint}
-        ) from error
-    return text
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    """Text that *parse* takes; what it raises is the problem of the key."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except NixbkError as error:
+            raise PydanticCustomError(
+                "nixbk", "{message}", {"message": error.message, "hint": error.hint}
+            ) from error
+        return text
+
+    return AfterValidator(check)
 
 
 def _text(pattern: str, expected: str) -> StringConstraints:
@@ -78,9 +88,7 @@ InputName = Annotated[
 ImageKey = Annotated[
     str, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "a name of letters, digits, '.', '-' and '_'")
 ]
-RelativePath = Annotated[
-    str, _text(r"^[^/~\x00][^\x00]*$", "a path relative to the manifest's folder")
-]
+Feature = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", "the name of a system feature")]
 Platform = Literal[
     "linux/386",
     "linux/amd64",
@@ -91,7 +99,9 @@ Platform = Literal[
     "linux/riscv64",
     "linux/s390x",
 ]
-InstallableText = Annotated[str, AfterValidator(_installable)]
+InstallableText = Annotated[str, _checked(Installable.parse)]
+SandboxText = Annotated[str, _checked(SandboxSource.parse)]
+SandboxTarget = Annotated[str, _checked(check_target)]
 
 
 class Model(BaseModel):
@@ -132,8 +142,21 @@ class Input(Model):
 class Sandbox(Model):
     """What builds find that is no input of theirs."""
 
-    shell: RelativePath | None = None
-    """A static shell for ``/bin/sh`` in builds: a file beside the manifest."""
+    shell: SandboxText | None = None
+    """A static shell for ``/bin/sh`` in builds: a file, or a path in an installable."""
+    paths: dict[SandboxTarget, SandboxText] = {}
+    """What else builds find, by where: files and folders, or paths in installables."""
+    system_features: tuple[Feature, ...] = ()
+    """System features that the builder has, beside those that Nix takes for granted."""
+
+    @property
+    def sources(self) -> dict[str, tuple[tuple[str, ...], SandboxSource]]:
+        """What builds find, by where, each with its key below ``sandbox``."""
+        found: dict[str, tuple[tuple[str, ...], str]] = {}
+        if self.shell is not None:
+            found[SHELL_TARGET] = (("shell",), self.shell)
+        found |= {target: (("paths", target), text) for target, text in self.paths.items()}
+        return {target: (key, SandboxSource.parse(text)) for target, (key, text) in found.items()}
 
 
 class Layers(Model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import tomli
@@ -19,6 +19,7 @@ from nixbk.schema.expand import ExpansionError, references
 from nixbk.schema.installable import Installable, InstallableKind
 from nixbk.schema.manifest import EXPECTED, Image, Manifest
 from nixbk.schema.problems import KeyPath, ManifestError, Problem, locate_problems, show_key
+from nixbk.schema.sandbox import SHELL_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,11 @@ class ManifestFile:
         manifest that was put together elsewhere, there are no lines.
         """
         if not self.text:
-            return f"{self.filename}: {show_key(path)}"
+            match path:
+                case ("images", str(key), "installables", int(number)):
+                    return self.manifest.images[key].installables[number]
+                case _:
+                    return f"{self.filename}: {show_key(path)}"
         return locate_problems([Problem(path, "")], self.text, self.filename)[0].where
 
 
@@ -123,7 +128,8 @@ def _problem(row: ErrorDetails) -> Problem:
     kind, value, context = row["type"], row["input"], row.get("ctx", {})
     special = SPECIAL.get(kind)
     if special is not None:
-        return special(path, value, {**context, "known": known, "msg": row["msg"]})
+        problem = special(path, value, {**context, "known": known, "msg": row["msg"]})
+        return replace(problem, at_key=problem.at_key or row["loc"][-1:] == ("[key]",))
     message = MESSAGES.get(kind)
     if message is None:
         return Problem(path, row["msg"][:1].lower() + row["msg"][1:])
@@ -224,6 +230,8 @@ def _tag(model: Any) -> str | None:
 
 
 def _semantics(manifest: Manifest) -> Iterator[Problem]:
+    for problem in _sandbox(manifest):
+        yield Problem(("sandbox", *problem.path), problem.message, problem.hint, problem.at_key)
     for key, image in manifest.images.items():
         for check in CHECKS:
             for problem in check(manifest, key, image):
@@ -246,19 +254,35 @@ def _platforms(_manifest: Manifest, _key: str, image: Image) -> Iterator[Problem
 def _inputs(manifest: Manifest, _key: str, image: Image) -> Iterator[Problem]:
     """Nothing is looked up in a registry: a bare name is an input's."""
     for number, text in enumerate(image.installables):
-        installable = Installable.parse(text)
         if text in image.installables[:number]:
             yield Problem(("installables", number), f"{text!r} is listed twice")
-        if installable.kind is not InstallableKind.INPUT or installable.target in manifest.inputs:
-            continue
-        target = installable.target
-        near = difflib.get_close_matches(target, list(manifest.inputs), n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"declare it as 'inputs.{target}.url', or write './{target}' for a folder"
-        )
-        yield Problem(("installables", number), f"{target!r} is no input", hint)
+        yield from _no_input(manifest, ("installables", number), Installable.parse(text))
+
+
+def _no_input(manifest: Manifest, path: KeyPath, installable: Installable) -> Iterator[Problem]:
+    if installable.kind is not InstallableKind.INPUT or installable.target in manifest.inputs:
+        return
+    target = installable.target
+    near = difflib.get_close_matches(target, list(manifest.inputs), n=1)
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"declare it as 'inputs.{target}.url', or write './{target}' for a folder"
+    )
+    yield Problem(path, f"{target!r} is no input", hint)
+
+
+def _sandbox(manifest: Manifest) -> Iterator[Problem]:
+    """Everything in the sandbox has a place of its own, and inputs that exist."""
+    sandbox = manifest.sandbox
+    if sandbox.shell is not None and SHELL_TARGET in sandbox.paths:
+        yield Problem(("paths", SHELL_TARGET), "'sandbox.shell' is there, too", at_key=True)
+    for target, (key, source) in sandbox.sources.items():
+        if source.installable is not None:
+            yield from _no_input(manifest, key, source.installable)
+        for other in sandbox.sources:
+            if target.startswith(f"{other}/"):
+                yield Problem(key, f"{target!r} is below {other!r}", at_key=True)
 
 
 def _expansions(_manifest: Manifest, _key: str, image: Image) -> Iterator[Problem]:

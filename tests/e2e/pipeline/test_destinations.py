@@ -65,16 +65,17 @@ def test_every_engine_makes_the_same_image(make_project: MakeProject, tmp_path: 
     differs between versions of BuildKit.
     """
     project = make_project(extra=ARCHIVE)
-    first = address(ENGINES[0])
-    if first == project.engines.builder:
-        pytest.skip("compared with itself")
+    all_of_them = (replace(project.engines, builder=address(name)) for name in ENGINES)
+    first = next(engines for engines in all_of_them if engines.exports)
+    if first == project.engines:
+        pytest.skip("the others are compared with this one")
     project.lock()
     shutil.copytree(project.folder, tmp_path / "other", symlinks=True)
     other = replace(
         project,
         folder=tmp_path / "other",
         home=tmp_path / "other-home",
-        engines=replace(project.engines, builder=first),
+        engines=first,
     )
     done = project.apply(), other.apply()
     assert done[0].built == done[1].built != ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nixbk.nix.hashes import Hash, HashAlgorithm
 
@@ -15,16 +15,23 @@ def _sri(text: str) -> str:
     return Hash(HashAlgorithm.SHA256, hashlib.sha256(text.encode()).digest()).sri()
 
 
+def builds(plan: Any) -> list[str]:
+    """The derivations that a plan would build."""
+    return [row["derivation"] for image in plan["images"].values() for row in image["build"]]
+
+
 def test_a_failing_builder(make_project: MakeProject) -> None:
     """The error names the derivation, its last words, and who wants it; what was built stays."""
     project = make_project({"app": ["app"], "above": ["app", "above"]}, fail="yes")
     project.lock()
     failed = project.run("apply", code=100)
+    drv = next(row for row in builds(project.plan()) if row.endswith("-broken.drv"))
     assert failed.err == (
         "nixbk: broken: builder failed with exit code 3\n"
         "  last 6 lines of its log:\n"
         + "".join(f"  > line {n} of lib\n" for n in range(1, 6))
         + "  > cannot go on\n"
+        f"  all of its log: nixbk log {drv}\n"
         "  wanted by: images.above.installables[1] (./default.nix#above)\n"
     )
     assert {"above", "broken"} <= set(project.planned())

@@ -101,11 +101,13 @@ def test_a_killed_lock_leaves_the_old_one(make_project: MakeProject) -> None:
 
 
 def _files(project: Project) -> set[str]:
-    """What lies in the project, the user's cache, and the folder for temporary files."""
+    """What lies in the project, the user's cache but for its logs, and the temporary files."""
     found = {str(path.relative_to(project.folder)) for path in project.folder.rglob("*")}
+    kept = ("cache/nixbk/logs", "cache/nixbk/realisations.sqlite")
     for path in project.home.rglob("*"):
-        if not path.name.startswith("realisations.sqlite"):
-            found.add(str(path.relative_to(project.home)))
+        name = str(path.relative_to(project.home))
+        if not name.startswith(kept):
+            found.add(name)
     return found
 
 

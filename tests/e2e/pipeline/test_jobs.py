@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from engines import ONE_OF_EACH
 from projects import derivation_name
 
 from nixbk.apply.progress import Progress
@@ -93,6 +94,8 @@ def test_cores_are_no_part_of_a_key(make_project: MakeProject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("builder", ONE_OF_EACH, indirect=True)
 def test_two_thousand_derivations(make_project: MakeProject) -> None:
     """No definition of a large graph is longer than BuildKit takes, or apply would fail."""
     project = make_project({"app": ["many"]})

@@ -41,6 +41,7 @@ def real(tools: str) -> dict[str, dict[str, Any]]:
     return {path: {name: info[name] for name in FIELDS} for path, info in found.items()}
 
 
+@pytest.mark.timeout(1800)
 def test_all_outputs_are_what_nix_makes(
     engines: Engines, real: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:

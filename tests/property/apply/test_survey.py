@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from benches import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from locks import make_lock, store_path
+from locks import floating_lock
+from memory_buildkit import result_of
+
+from nixbk.nix.store_path import StorePath
+from nixbk.planner.realisation import Realisation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_DERIVATIONS = 7
 
 
+def builder(references: Mapping[str, tuple[str, ...]]) -> Any:
+    """A runner whose outputs refer to what *references* says, by name, wherever that came out."""
+    made: dict[str, StorePath] = {}
+
+    def run(step: dict[str, Any]) -> bytes:
+        path = step["outputs"]["out"]
+        name = StorePath.parse(path).name
+        wanted = tuple(made[other] for other in references[name])
+        data: bytes = result_of({path: wanted})(step)
+        made[name] = Realisation.from_bytes(data).outputs["out"].path
+        return data
+
+    return run
+
+
 @st.composite
 def benches(draw: st.DrawFn) -> Bench:
-    """A graph of derivations whose outputs refer to some of what they were built from."""
+    """A graph of derivations whose outputs refer to some of what they were built from.
+
+    Some float, and so what is built from them has to wait for its paths.
+    """
     count = draw(st.integers(1, MAX_DERIVATIONS))
     graph: dict[str, list[str]] = {}
     closures: dict[str, set[str]] = {}
     references: dict[str, tuple[str, ...]] = {}
+    kinds: dict[str, str] = {}
     for index in range(count):
         name = f"d{index}"
         inputs = draw(st.lists(st.sampled_from(sorted(graph)), unique=True)) if graph else []
@@ -25,11 +53,12 @@ def benches(draw: st.DrawFn) -> Bench:
         graph[name] = inputs
         references[name] = tuple(kept)
         closures[name] = {name}.union(*(closures[other] for other in kept))
-    paths = {
-        str(store_path(name)): tuple(store_path(other) for other in kept)
-        for name, kept in references.items()
-    }
-    return Bench(make_lock(graph), paths)
+        kind = draw(st.sampled_from(["floating", "deferred" if kinds.keys() & inputs else ""]))
+        if kind:
+            kinds[name] = kind
+    bench = Bench(floating_lock(graph, kinds), {})
+    bench.run = builder(references)
+    return bench
 
 
 def planned(bench: Bench) -> list[str]:

@@ -47,7 +47,7 @@ def build_all(solver: Solver) -> None:
     """Build a chain, a step after the other."""
     graph = BuildGraph(Bench(make_lock(GRAPH), {}).lock, WORKSHOP)
     for name in GRAPH:
-        result = solver.read(graph.step(drv_path(name), Flavour.RUN).result, RESULT_FILE)
+        result = solver.read(graph.step(drv_path(name), Flavour.RUN).root, RESULT_FILE)
         graph.realise(drv_path(name), Realisation.from_bytes(result))
 
 

@@ -189,9 +189,15 @@ TO_ENV = '"s","b",[],['
 AN_OUTPUT, AN_INPUT, A_VARIABLE = "an output", "an input derivation", "an environment variable"
 BAD_TEXTS = {
     "empty": ("", "the derivation ends at byte 0, before 'Derive(['"),
-    "dynamic": (
-        'DrvWithVersion("xp-dyn-drv",[',
-        "derivations with dynamic inputs are not supported yet",
+    "a version without need": (
+        'DrvWithVersion("xp-dyn-drv",[("out","","","")],[("/nix/store/'
+        + "0" * 32
+        + '-a.drv",["out"])],[],"s","/b",[],[])',
+        "the derivation has a version, and no dynamic input",
+    ),
+    "another version": (
+        'DrvWithVersion("xp-other",[',
+        "malformed derivation at byte 0: 'DrvWithVersion(\"xp-o' is not 'Derive(['",
     ),
     "something else": _malformed("#!/bin/sh\n", "", "'Derive(['"),
     "no outputs": _malformed(SMALL.replace(OUT, ""), HEAD, AN_OUTPUT),

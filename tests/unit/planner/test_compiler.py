@@ -10,12 +10,15 @@ from benches import WORKSHOP, Bench
 from locks import drv_path, make_lock, store_path
 
 from nixbk.llb.exec import Proxy
+from nixbk.llb.mounts import REFUSED_SHARING
 from nixbk.llb.platforms import LINUX_ARM64
+from nixbk.nix.content_address import content_address
 from nixbk.nix.hashes import Hash, HashAlgorithm
-from nixbk.planner.build_graph import BuildGraph, content_address
-from nixbk.planner.compiler import PROBE_IP, REFUSED_URL, RUN_IP, Flavour, Workshop
+from nixbk.planner.build_graph import BuildGraph
+from nixbk.planner.compiler import GATE, PROBE_IP, REFUSED_URL, RUN_IP, Flavour, Workshop
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.steps import UnsupportedDerivationError
+from nixbk.proto import ops_pb2 as pb
 
 if TYPE_CHECKING:
     from nixbk.llb.vertex import Vertex
@@ -47,6 +50,7 @@ def cache_relevant(vertex: Vertex) -> tuple[object, ...]:
             host.IP = ""
         for mount in op.exec.mounts:
             mount.selector = ""
+            mount.ClearField("cacheOpt")
     if op.HasField("source"):
         op.source.identifier = ""
     return op.SerializeToString(deterministic=True), inputs
@@ -62,6 +66,14 @@ def test_flavours_share_cache_keys(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GRAPH)
+def test_a_step_makes_one_snapshot(name: str) -> None:
+    """BuildKit makes one for every folder that is written to, and each of them costs time."""
+    op = graph().step(drv_path(name), Flavour.RUN).root.vertex.op
+    written = [m.dest for m in op.exec.mounts if m.mountType == pb.BIND and not m.readonly]
+    assert written == ["/"]
+
+
+@pytest.mark.parametrize("name", GRAPH)
 def test_every_exec_of_a_probe_is_one(name: str) -> None:
     """Nothing below a probe can run or be downloaded."""
     pending = [graph().step(drv_path(name), Flavour.PROBE).root.vertex]
@@ -69,6 +81,8 @@ def test_every_exec_of_a_probe_is_one(name: str) -> None:
         vertex = pending.pop()
         pending += [output.vertex for output in vertex.inputs]
         if vertex.op.HasField("exec"):
+            gate = vertex.op.exec.mounts[0]
+            assert (gate.dest, gate.cacheOpt.sharing) == (GATE, REFUSED_SHARING)
             assert [host.IP for host in vertex.op.exec.meta.extraHosts] == [PROBE_IP]
         if vertex.op.HasField("source"):
             assert vertex.op.source.identifier.startswith(REFUSED_URL)

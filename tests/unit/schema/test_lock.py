@@ -431,6 +431,7 @@ def test_origins_are_keys_of_the_manifest() -> None:
 MODELS: dict[str, type[Model]] = {
     "lock": lock_model.LockModel,
     "sandbox": lock_model.SandboxModel,
+    "sandbox-path": lock_model.SandboxPathModel,
     "input": lock_model.InputModel,
     "image": lock_model.ImageModel,
     "installable": lock_model.InstallableModel,

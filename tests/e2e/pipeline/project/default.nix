@@ -83,6 +83,36 @@ rec {
     head -c $pad /dev/zero > $out/pad
   '';
 
+  # paths that follow from content; another recipe for the same content when `how` changes
+  float = run "float"
+    {
+      __contentAddressed = true;
+      outputs = [ "out" "dev" ];
+      inherit (values) how;
+    } ''
+    mkdir $out $dev
+    echo "${values.lib} ${values.salt}" > $out/text
+    echo $out > $dev/runtime
+  '';
+  # waits for it, and floats itself no more
+  aboveFloat = run "above-float" { inherit float; runtime = float.dev; } ''
+    mkdir $out
+    [ "$(< $runtime/runtime)" = $float ]
+    cat $float/text > $out/text
+    echo $float >> $out/text
+  '';
+  floating = run "floating" { __contentAddressed = true; inherit aboveFloat; } ''
+    mkdir -p $out/bin
+    printf '#!%s/bin/bash\necho "%s of $0"\n' $seed "$(head -n 1 $aboveFloat/text)" > $out/bin/floating
+    printf '# %s %s\n' $out "$aboveFloat" >> $out/bin/floating
+    chmod +x $out/bin/floating
+  '';
+  impure = run "impure" { __impure = true; } ''
+    mkdir -p $out/bin
+    printf '#!%s/bin/bash\necho "%s"\n' $seed "$(< /proc/sys/kernel/random/uuid)" > $out/bin/impure
+    chmod +x $out/bin/impure
+  '';
+
   # fails while `fail` is set; what it needs, and a sibling, are built all the same
   broken = run "broken" { inherit lib; inherit (values) fail; } ''
     for n in 1 2 3 4 5; do echo "line $n of $(< $lib/text)"; done
@@ -90,6 +120,17 @@ rec {
     echo good > $out
   '';
   above = run "above" { inherit broken; } "cat $broken > $out";
+  # leaves something in its folder
+  leaving = run "leaving" { } "echo here > note; exit 4";
+  silent = run "silent" { inherit (values) seconds; } "sleep $seconds; echo never > $out";
+  # comes out otherwise each time
+  random = run "random" { outputs = [ "out" "same" ]; } ''
+    mkdir $out $same
+    echo same > $out/same; cp $out/same $same/same
+    mktemp -u > $out/other; ln -s "$(< $out/other)" $out/link
+  '';
+  # what the sandbox has for all
+  found = run "found" { } "{ cat /usr/bin/tool /usr/share/notes; /usr/bin/tool; } > $out";
   mismatch = run "mismatch"
     {
       outputHashMode = "flat";
