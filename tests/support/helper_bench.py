@@ -19,7 +19,6 @@ from nixbk.buildkit.session import Attachables
 from nixbk.buildkit.uploads import Upload, Uploads
 from nixbk.helper import helper_binary
 from nixbk.llb.exec import Proxy, exec_
-from nixbk.llb.layers import diff
 from nixbk.llb.marshal import marshal
 from nixbk.llb.mounts import Mount
 from nixbk.llb.platforms import LINUX_AMD64
@@ -234,14 +233,34 @@ class Bench:
             if file:
                 assert ref is not None
                 data = build.read_file(ref, f"{place}{file}")
-            added = build.solve(marshal(diff(base_root(), step.root, name="added"))[0])
-            files: dict[str, str] = {}
-            if added is not None and listed:
-                self._list(build, added, "/", files)
+            files = self._added(build, step.root) if listed else {}
             build.finish(Result(None))
         text = b"".join(log).decode("utf-8", "surrogateescape")
         outputs = json.loads(content.splitlines()[0]).get("outputs") if content else None
         return Done(outputs, 0, text, files, content, data)
+
+    def _added(self, build: GatewayBuild, root: Output) -> dict[str, str]:
+        """What *root* has beyond the base, with the folders above it.
+
+        A DiffOp would tell, but Docker's old image store has none.
+        """
+        trees: list[dict[str, str]] = []
+        for tree in (base_root(), root):
+            trees.append({})
+            ref = build.solve(marshal(tree)[0])
+            if ref is not None:
+                self._list(build, ref, "/", trees[-1])
+        before, after = trees
+        changed = [
+            path
+            for path, state in after.items()
+            if _lasting(before.get(path, "")) != _lasting(state)
+        ]
+        return {
+            path: state
+            for path, state in after.items()
+            if any(f"{one}/".startswith(f"{path}/") for one in changed)
+        }
 
     def _list(self, build: GatewayBuild, ref: Ref, folder: str, files: dict[str, str]) -> None:
         for entry in build.read_dir(ref, folder):
@@ -264,3 +283,8 @@ class Bench:
             self._client.build(session, exporters=[Exporter("tar", output=file.write)]) as build,
         ):
             build.finish(Result(build.solve(marshal(output)[0])))
+
+
+def _lasting(state: str) -> str:
+    """All but the time of a folder, which moves with the mount points that BuildKit makes in it."""
+    return state.rpartition(" ")[0] if state.startswith("d") else state
