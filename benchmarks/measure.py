@@ -40,20 +40,20 @@ class Row:
         name: what was measured.
         value: the figure.
         unit: ``x`` for a ratio, or ``MB``.
-        limit: what it may be at most.
+        limit: what it may be at most; None for a figure that is told alone.
         detail: what it was made of.
     """
 
     name: str
     value: float
     unit: str
-    limit: float
+    limit: float | None
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether the limit holds."""
-        return self.value <= self.limit
+        return self.limit is None or self.value <= self.limit
 
 
 def run(
@@ -101,7 +101,9 @@ def in_turns(cases: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, l
     return runs
 
 
-def ratio(name: str, runs: Mapping[str, list[Run]], subject: str, base: str, limit: float) -> Row:
+def ratio(
+    name: str, runs: Mapping[str, list[Run]], subject: str, base: str, limit: float | None
+) -> Row:
     """How many times as long as *base* it is that *subject* takes, by their medians."""
     walls = {case: [taken.wall_s for taken in runs[case]] for case in (subject, base)}
     middle = {case: statistics.median(times) for case, times in walls.items()}

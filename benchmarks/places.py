@@ -52,13 +52,22 @@ def prepare(engine: str) -> Places:
     for name in ("NIXBK_BUILDER", "BUILDKIT_HOST", "DOCKER_CONTEXT"):
         environ.pop(name, None)
     environ["PATH"] = os.pathsep.join([environ["NIXBK_DEV_BIN"], environ.get("PATH", "")])
-    address = facts[engine]
-    builder = address.get("BUILDKIT_HOST") or _docker_address(address["DOCKER_HOST"])
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     scratch = cache / "nixbk-dev" / "bench"
     scratch.mkdir(parents=True, exist_ok=True)
-    return Places(engine, builder, environ, scratch)
+    return Places(engine, _address(facts[engine]), environ, scratch)
 
 
-def _docker_address(host: str) -> str:
-    return f"docker+{host}" if host.startswith("unix://") else "docker"
+def builder_of(engine: str) -> str:
+    """Start *engine* and return its address for ``--builder``."""
+    command = [str(ROOT / "dev" / "engines"), "start", engine, "--json"]
+    facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return _address(facts[engine])
+
+
+def _address(facts: dict[str, str]) -> str:
+    host = facts.get("BUILDKIT_HOST")
+    if host:
+        return host
+    docker = facts["DOCKER_HOST"]
+    return f"docker+{docker}" if docker.startswith("unix://") else "docker"

@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 
     from benchmarks.places import Places
 
-BENCHMARKS: Final = ("startup", "noop", "derivations", "minipkgs")
-ROUNDS: Final = {"startup": 5, "noop": 7, "derivations": 5, "minipkgs": 1}
+BENCHMARKS: Final = ("startup", "noop", "derivations", "overhead", "outputs", "minipkgs")
+ROUNDS: Final = {
+    "startup": 5,
+    "noop": 7,
+    "derivations": 5,
+    "overhead": 3,
+    "outputs": 3,
+    "minipkgs": 1,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,8 +90,9 @@ def print_rows(rows: Sequence[Row]) -> None:
     """A line for each figure, with the times that a ratio was made of."""
     for row in rows:
         figure = f"{row.value:.2f} {row.unit}" if row.unit == "x" else f"{row.value:.0f} {row.unit}"
-        verdict = "ok" if row.ok else "OVER"
-        print(f"{row.name:<44} {figure:>10}  limit {row.limit:g} {row.unit:<2} {verdict}")
+        limit = "" if row.limit is None else f"limit {row.limit:g} {row.unit:<2} "
+        verdict = "" if row.limit is None else "ok" if row.ok else "OVER"
+        print(f"{row.name:<52} {figure:>10}  {limit}{verdict}".rstrip())
         for case, times in row.detail.items():
             if isinstance(times, dict):
                 print(
