@@ -8,7 +8,7 @@ ENGINES ?= docker buildkit
 
 .PHONY: help
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## the Python environment and the helper, in .venv and src/nixbk/_helper
@@ -30,8 +30,12 @@ check: setup ## linters, types, layering, generated files
 	cd helper && go vet ./... && go test ./...
 
 .PHONY: test
-test: check ## every check and test that CI asks for, on one Docker and on buildkitd
+test: check ## checks and tests, on one Docker and on buildkitd
 	@dev/test $(ENGINES)
+
+.PHONY: test-derivations
+test-derivations: setup ## what derivations can say, each built by Nix and by nixbk, and compared
+	@dev/test --derivations $(ENGINES)
 
 .PHONY: test-all
 test-all: check ## the same and the slow ones, on every engine

@@ -20,7 +20,7 @@ BUILDKIT_MODULE = "github.com/moby/buildkit"
 BUILDKIT_VERSION = "v0.32.2"
 EXAMPLE = REPOSITORY / "examples" / "minipkgs"
 MINIPKGS = CACHE / "minipkgs"
-OLDEST_NIX = (2, 18)
+OLDEST_NIX = (2, 34)  # nixbk itself takes 2.18; as an oracle Nix has to say more
 NIX_NAMES = (
     "nix",
     "nix-build",

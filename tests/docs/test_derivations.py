@@ -11,14 +11,19 @@ from verdicts import case_files, case_names
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "reference" / "derivations.md"
-COMMANDS: Final = ROOT / "tests" / "differential" / "builds" / "test_commands.py"
+BUILDS: Final = ROOT / "tests" / "differential" / "builds"
 
 
 def _tests() -> set[str]:
     """Every test that a row may name."""
     cases = {f"{file}.{name}" for file in case_files() for name in case_names(file)}
-    functions = re.findall(r"^def test_(\w+)\(", COMMANDS.read_text(), re.MULTILINE)
-    return cases | {f"commands.{name}" for name in functions}
+    functions = {
+        f"{file.stem.removeprefix('test_')}.{name}"
+        for file in BUILDS.glob("test_*.py")
+        if file.stem != "test_builds"  # which runs the cases
+        for name in re.findall(r"^def test_(\w+)\(", file.read_text(), re.MULTILINE)
+    }
+    return cases | functions
 
 
 def _rows() -> dict[str, list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import lzma
+import re
 import socket
+import ssl
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +17,11 @@ from nixbk.nix import nar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-LOGIN: Final = "Basic " + base64.b64encode(b"somebody:secret").decode()
+PASSWORD: Final = "open-5esame-42"  # noqa: S105  it opens nothing else
+LOGIN: Final = "Basic " + base64.b64encode(f"somebody:{PASSWORD}".encode()).decode()
+_OTHER_HOST: Final = re.compile("^http://[^/]*")
 ARCHIVE: Final = b"".join(
     nar.write(
         [
@@ -32,14 +37,17 @@ ARCHIVE: Final = b"".join(
 
 
 class _Files(BaseHTTPRequestHandler):
-    """Answers as the path says: see ``tests/differential/builds/cases/downloads.nix``."""
+    """Answers as the path says: see ``tests/differential/builds/cases/downloads.nix``.
+
+    As a proxy it has the files of all other servers, too.
+    """
 
     asked: Final[set[tuple[str, str]]] = set()
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         """Send what the path says."""
-        path = self.path.lstrip("/")
+        path = _OTHER_HOST.sub("", self.path).lstrip("/")
         while True:
             word, _, rest = path.partition("/")
             if word == "redirect":
@@ -87,15 +95,23 @@ class _Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[str]:
-    """The address of a server that this machine and containers on it reach."""
+def serve(certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """The address of a server that this machine and containers on it reach.
+
+    Args:
+        certificate: one for :func:`own_address`, and its key; None to serve without TLS.
+    """
     with ThreadingHTTPServer(("0.0.0.0", 0), _Files) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{_own_address()}:{server.server_port}"
+        yield f"http{'s' if certificate else ''}://{own_address()}:{server.server_port}"
         server.shutdown()
 
 
-def _own_address() -> str:
+def own_address() -> str:
     """An address of this machine that containers reach, too."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

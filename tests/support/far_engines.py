@@ -65,14 +65,19 @@ def parts() -> dict[str, str]:
 
 
 class Certificates:
-    """A root, and certificates of a server on loopback and of a client, made by openssl."""
+    """A root, and certificates of a server on loopback and of a client, made by openssl.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for all files.
+        address: a further address of the server.
+    """
+
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.folder = folder
         ca = "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=root"
         self._run(ca)
         (folder / "ext").write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:buildkitd.test\n"
+            f"subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{address},DNS:buildkitd.test\n"
         )
         for name, stem in (("server", "server-"), ("client", "")):
             new = f"req -newkey rsa:2048 -nodes -keyout {stem}key.pem -out {name}.csr"
@@ -141,15 +146,27 @@ def running(
 
 
 @contextlib.contextmanager
-def tcp_buildkitd(folder: Path, certificates: Certificates | None) -> Iterator[int]:
-    """A buildkitd at a port, which asks its clients for certificates if it has any; the port."""
+def tcp_buildkitd(
+    folder: Path, certificates: Certificates | None, size_mb: int | None = None
+) -> Iterator[int]:
+    """A buildkitd at a port; the port.
+
+    Args:
+        folder: for its files; what it builds is below ``root``.
+        certificates: its own; it then asks its clients for theirs.
+        size_mb: of a disk for ``root``, which nobody else sees; None for that of *folder*.
+    """
     port, group = free_port(), f"nixbk-test-{secrets.token_hex(4)}"
-    config = folder / "buildkitd.toml"
+    config, root = folder / "buildkitd.toml", folder / "root"
     config.write_text(f'[worker.oci]\ndefaultCgroupParent = "/{group}"\n')
+    script = "mount -t proc proc /proc"
+    if size_mb is not None:
+        root.mkdir()
+        script += f' && mount -t tmpfs -o mode=711,size={size_mb}m tmpfs "$0"'
     command: list[str | Path] = [
-        *("sh", "-c", 'mount -t proc proc /proc && exec "$@"', "sh"),
+        *("sh", "-c", f'{script} && exec "$@"', root),
         f"{parts()['buildkit']}/buildkitd",
-        *("--config", config, "--root", folder / "root", "--addr", f"tcp://127.0.0.1:{port}"),
+        *("--config", config, "--root", root, "--addr", f"tcp://127.0.0.1:{port}"),
         *("--oci-worker-snapshotter=overlayfs", "--containerd-worker=false"),
     ]
     if certificates is not None:

@@ -34,6 +34,16 @@ def is_miss(error: BuildFailed) -> bool:
     return is_miss_text(error.message)
 
 
+def is_absent(error: BuildFailed) -> bool:
+    """Whether a probe's failure means that what it asks about is not in the cache.
+
+    A probe runs nothing; where it tells of a program that failed or of a download that was another
+    file, it shared the fate of somebody's real step, and that left nothing in the cache.
+    """
+    ran = error.failure.exit_code is not None or "digest mismatch" in error.message
+    return ran or is_miss(error)
+
+
 def is_miss_text(message: str) -> bool:
     """Whether *message* is what BuildKit says when a probe finds nothing."""
     return any(text in message for text in _MISSES)
@@ -73,7 +83,7 @@ class CacheProber:
         try:
             self._solver.solve(together)
         except BuildFailed as error:
-            if not is_miss(error):
+            if not is_absent(error):
                 raise
             # not the digest: daemons number the vertices of a definition anew
             return error.failure.name == together.vertex.name
@@ -83,7 +93,7 @@ class CacheProber:
         try:
             self._solver.solve(root)
         except BuildFailed as error:
-            if not is_miss(error):
+            if not is_absent(error):
                 raise
             return False
         return True
@@ -92,6 +102,6 @@ class CacheProber:
         try:
             return self._solver.read(root, RESULT_FILE)
         except BuildFailed as error:
-            if not is_miss(error):
+            if not is_absent(error):
                 raise
             return None

@@ -8,13 +8,15 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from downloads import serve
+from beside_nix import Project
+from downloads import PASSWORD, serve
 from engines import ENGINES, address, start
 from projects import SEED
 from verdicts import FEATURES, Oracle, Runs, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _OURS: Final = ("BUILDKIT_HOST", "DOCKER_CONTEXT", "DOCKER_HOST", "NIXBK_BUILDER")
 
@@ -31,7 +33,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     with serve() as url:
         host = url.partition("//")[2].rpartition(":")[0]
         netrc = home / ".netrc"
-        netrc.write_text(f"machine {host}\nlogin somebody\npassword secret\n")
+        netrc.write_text(f"machine {host}\nlogin somebody\npassword {PASSWORD}\n")
         netrc.chmod(0o600)
         tools = start("tools")["NIXBK_DEV_BIN"]
         salt = os.environ.get("NIXBK_TEST_SALT") or secrets.token_hex(4)
@@ -64,6 +66,12 @@ def subjects(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     return {name: Subject(folder, {**environ, "NIXBK_BUILDER": address(name)}) for name in ENGINES}
+
+
+@pytest.fixture
+def project(tmp_path: Path, oracle: Oracle, subjects: dict[str, Subject], engine: str) -> Project:
+    """A folder with all expressions, new to all caches."""
+    return Project.make(tmp_path, oracle, subjects[engine])
 
 
 @pytest.fixture(scope="session")

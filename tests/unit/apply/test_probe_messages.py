@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nixbk.apply.prober import is_miss_text
+from nixbk.apply.prober import is_absent, is_miss_text
+from nixbk.buildkit.errors import BuildFailed, Failure
 from nixbk.planner.compiler import PROBE_IP, REFUSED_URL
 
 MESSAGES = {
@@ -22,3 +23,17 @@ MESSAGES = {
 def test_misses(message: str, miss: bool) -> None:
     """Nothing that a user may ask for says the same."""
     assert is_miss_text(message) is miss
+
+
+@pytest.mark.parametrize(
+    ("error", "absent"),
+    [
+        (BuildFailed("exit code: 100", failure=Failure(name="x", exit_code=100)), True),
+        (BuildFailed("digest mismatch sha256:a: sha256:b", failure=Failure(name="x")), True),
+        (BuildFailed("no space left on device", failure=Failure(name="x")), False),
+    ],
+    ids=["a failed builder", "another file", "the engine"],
+)
+def test_the_fate_of_others(error: BuildFailed, absent: bool) -> None:
+    """Where a probe shared the fate of a real step, there is nothing in the cache."""
+    assert is_absent(error) is absent

@@ -18,6 +18,19 @@ let
     inherit manifest;
     derivations = map (p: [ "true" (toString p.priority) 1 p.path ]) paths;
   };
+  # a builder that tries one after the other, as that of fetchurl of nixpkgs does
+  from = name: urls: run name ({ inherit urls; outputHashMode = "flat"; } // sha256 name) ''
+    for url in $urls; do
+      place=''${url#http://} place=''${place%%/*}
+      exec 3<> /dev/tcp/''${place%:*}/''${place#*:} || continue
+      printf 'GET %s HTTP/1.0\r\n\r\n' $url >&3
+      read -r status <&3
+      [[ $status = *' 200 '* ]] || { echo $url: $status; continue; }
+      sed '1,/^\r$/d' <&3 > $out
+      exit
+    done
+    echo cannot download $name from any mirror; exit 1
+  '';
   packed = run "packed" { } "mkdir -p top/a; echo x > top/a/b; chmod +x top/a/b; touch -d @1 top/a/b top/a top; tar c top | gzip -n > $out";
 in
 {
@@ -37,6 +50,10 @@ in
   # asked for in vain once
   tried-again = fetch "tried-again" { url = "${url}/once/text/tried-again"; outputHashAlgo = "sha1"; outputHash = hashString "sha1" "tried-again"; };
   decompressed-by-server = fetch "gzip" { url = "${url}/gzip/text/gzip"; outputHashAlgo = "sha1"; outputHash = hashString "sha1" "gzip"; };
+  second-url = from "second-url" [ "${url}/missing" "${url}/text/second-url" "${url}/broken" ];
+  third-url = from "third-url" [ "http://127.0.0.1:9/x" "${url}/broken" "${url}/text/third-url" ];
+  wrong-url = fails "hash-mismatch" [ ] (from "wrong-url" [ "${url}/missing" "${url}/text/another" "${url}/text/wrong-url" ]);
+  no-url-works = fails "builder-failed" [ "from any mirror" ] (from "no-url-works" [ "${url}/missing" "${url}/broken" ]);
   impure = fetch "impure" { __impure = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; url = "${url}/text/impure"; };
   floating-hash = fails "builder-failed" [ "fixed-output or impure" ] (fetch "floating" { __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; url = "${url}/text/floating"; });
 

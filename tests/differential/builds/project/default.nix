@@ -1,4 +1,5 @@
-# Derivations for test_commands.py, which writes values.json: a salt, and a recipe to change.
+# Derivations for tests that write values.json: a salt, a recipe to change, and the url of the server
+# that cases/downloads.nix has.
 let
   values = builtins.fromJSON (builtins.readFile ./values.json);
   seed = builtins.path { path = ./seed; name = "minipkgs-seed"; };
@@ -14,6 +15,14 @@ let
     run name ({ __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; } // attributes);
   impure = name: attributes:
     run name ({ __impure = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; } // attributes);
+  # downloaded by builtin:fetchurl within its step: BuildKit can do none of it
+  fetch = name: attributes: derivation ({
+    name = "${name}-${values.salt}";
+    system = "builtin";
+    builder = "builtin:fetchurl";
+    outputHashMode = "recursive";
+  } // attributes);
+  salted = algorithm: { outputHashMode = "flat"; outputHashAlgo = algorithm; outputHash = builtins.hashString algorithm values.salt; };
   stamp = "tr -d - < /proc/sys/kernel/random/uuid";
 in
 rec {
@@ -51,5 +60,22 @@ rec {
   imported = run "imported" { text = builtins.readFile (run "generated" { } "printf 'some %s' text > $out"); } "echo $text > $out";
   tool = run "tool" { } "mkdir -p $out/bin $out/lib; { echo '#!/bin/sh'; echo 'echo the tool'; } > $out/bin/tool; chmod +x $out/bin/tool; echo data > $out/lib/data";
   uses-tool = run "uses-tool" { } "/usr/bin/tool > $out; cat /lib/data >> $out; ls -A /usr /usr/bin /lib >> $out";
+  private-sha512 = fetch "private-sha512" ({ url = "${values.url}/private/text/${values.salt}"; } // salted "sha512");
+  private-executable = fetch "private-executable" { url = "${values.url}/private/text/executable"; executable = true; outputHash = "sha256-LoC+rHeUTLHRKDhdic/eEs3xpiVsmC5G/5mQT3DUBSQ="; };
+  private-unpacked = fetch "private-unpacked" { url = "${values.url}/private/archive.nar"; unpack = true; outputHash = "sha256-Lt/WMw7/eV+ulAW3seKOZjh5tYy/oYW4LqOWIkJ1hVA="; };
+
+  # there is no such server; the proxy has its files
+  from-nowhere = ''
+    place=''${http_proxy#http://}
+    exec 3<> /dev/tcp/''${place%:*}/''${place#*:}
+    printf 'GET http://nowhere.invalid/text/%s HTTP/1.0\r\n\r\n' ${values.salt} >&3
+    sed '1,/^\r$/d' <&3 > $out
+  '';
+  proxied = run "proxied" ({ impureEnvVars = [ "http_proxy" ]; } // salted "sha256") from-nowhere;
+  of-proxied = run "of-proxied" { inherit proxied; } "cat $proxied > $out; ${stamp} >> $out";
+  unproxied = run "unproxied" (salted "sha256") from-nowhere;
+
+  fills-folder = run "fills-folder" { } "dd if=/dev/zero of=much bs=1M count=999; echo > $out";
+  fills-output = run "fills-output" { } "mkdir $out; dd if=/dev/zero of=$out/much bs=1M count=999";
   uses-shell = run "uses-shell" { } "/bin/sh -c 'echo sh $0' > $out; sha256sum < /bin/sh >> $out";
 }
