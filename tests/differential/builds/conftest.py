@@ -24,8 +24,10 @@ _OURS: Final = ("BUILDKIT_HOST", "DOCKER_CONTEXT", "DOCKER_HOST", "NIXBK_BUILDER
 @pytest.fixture(scope="session")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     """Real Nix, with a server to download from."""
-    # builders of Nix find it ignored when this runs in the background of a shell
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    # builders of Nix find them ignored when this runs in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     if not SEED.exists():
         start("mirror")
     start("nix")
