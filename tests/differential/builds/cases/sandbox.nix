@@ -60,7 +60,8 @@ in
   sticky-allowed = run "sticky-allowed" { } "mkdir $out $out/d; chmod 1777 $out/d; stat -c %a $out/d > $out/mode";
   umask = run "umask" { } "umask > $out; grep ^Umask /proc/self/status >> $out; : > f; mkdir d; stat -c %a f d >> $out";
   limits = run "limits" { } "ulimit -Hc > $out; ulimit -Sc >> $out; ulimit -Ss >> $out; ulimit -Sf >> $out; ulimit -St >> $out; ulimit -Sv >> $out";
-  signals = run "signals" { } "grep -E '^Sig(Blk|Ign|Cgt):' /proc/self/status > $out";
+  # make leaves the two signals of the C library's own, 32 and 33, ignored for real Nix
+  signals = run "signals" { } "grep -E '^Sig(Blk|Ign|Cgt):' /proc/self/status | sed '/^SigIgn:/s/[01]8\\(.......\\)$/00\\1/' > $out";
   # without the numbers of processes: the builder is not process 1
   session = run "session" { } ''
     read -r pid name state parent group session tty rest < /proc/$$/stat
