@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from nixbk.buildkit.uploads import Upload, Uploads
-from nixbk.llb.exec import exec_
+from nixbk.llb.exec import Proxy, exec_
 from nixbk.llb.file import Mkdir, file
 from nixbk.llb.marshal import marshal
 from nixbk.llb.mounts import Mount
@@ -33,18 +33,29 @@ class Steps:
         url = self.uploads.add(Upload(digest, len(data), lambda: BytesIO(data)))
         return http(url, checksum=f"sha256:{digest}", filename=filename, mode=mode, name=filename)
 
-    def shell(self, script: str, *mounts: Mount, name: str = "") -> Output:
-        """What *script* leaves in an empty root; BuildKit has never seen it before."""
+    def shell(
+        self,
+        script: str,
+        *mounts: Mount,
+        name: str = "",
+        nonce: str = "",
+        proxy: Proxy | None = None,
+    ) -> Output:
+        """What *script* leaves in an empty root.
+
+        BuildKit has never seen it before, unless *nonce* is given again; *proxy* is no part of it.
+        """
         root = file(None, [Mkdir("/tmp", 0o777), Mkdir("/out", 0o755)], name="root")
         tools = self.upload(self.busybox, "busybox", 0o755)
         return exec_(
             ["/bin/busybox", "sh", "-c", script],
-            env=[f"NONCE={secrets.token_hex(8)}", "PATH=/bin"],
+            env=[f"NONCE={nonce or secrets.token_hex(8)}", "PATH=/bin"],
             mounts=[
                 Mount("/", root, readonly=False, output=True),
                 Mount("/bin", tools),
                 *mounts,
             ],
+            proxy=proxy,
             platform=LINUX_AMD64,
             name=name or script.splitlines()[0],
         ).root

@@ -133,6 +133,10 @@ class MemoryBuild:
         del result
         return {}
 
+    def abandon(self) -> None:
+        """See :class:`nixbk.buildkit.protocols.Build`."""
+        self.cancel()
+
     def cancel(self) -> None:
         """Note that the build was given up."""
         self.cancelled = True

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 DIFFERENCES_FILE: Final = f"{RESULT_FOLDER}/differences.json"
 LISTED: Final = 20
-NONCE_BYTES: Final = 8
 _WORDS: Final = {
     "content": "another content",
     "type": "another kind of file",
@@ -49,13 +48,13 @@ def check_again(
     Returns:
         What failed this time, and what came out otherwise.
     """
-    nonce = secrets.token_hex(NONCE_BYTES)
+    nonce = secrets.token_hex()
     with bench.solving(progress) as solver, ThreadPoolExecutor(bench.settings.jobs) as pool:
         check = partial(_check, graph, solver, progress, nonce)
         try:
             found = list(pool.map(check, drvs))
         except BaseException:
-            solver.cancel()
+            solver.abandon()
             raise
     return tuple(failure for failure in found if failure is not None)
 

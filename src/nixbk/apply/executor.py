@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from nixbk.planner.compiler import Step
 
 
-NONCE_BYTES: Final = 8
 REFUSED_DOWNLOAD: Final = "HTTP error"
 
 
@@ -117,7 +116,7 @@ class Executor:
                         except ProbeMetError as error:
                             met = error
             except BaseException:
-                self.solver.cancel()
+                self.solver.abandon()
                 raise
         if met:
             raise met
@@ -204,7 +203,7 @@ class Executor:
 
         BuildKit takes the page that a server sends with its refusal for the file itself.
         """
-        step = self.graph.variant(drv, "download", secrets.token_hex(NONCE_BYTES))
+        step = self.graph.variant(drv, "download", secrets.token_hex())
         self._follow(drv, step)
         try:
             self.solver.read(step.root, RESULT_FILE)

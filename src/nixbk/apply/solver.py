@@ -149,12 +149,12 @@ class Solver:
                 write(piece)
                 offset += len(piece)
 
-    def cancel(self) -> None:
+    def abandon(self) -> None:
         """Abandon everything under way."""
         with self._lock:
             builds = list(self._builds)
         for running in builds:
-            running.build.cancel()
+            running.build.abandon()
 
     def _solve(self, build: Build, definition: ops_pb2.Definition, output: Output) -> Ref:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from nixbk.buildkit import methods
@@ -49,8 +50,9 @@ _CANCELLED: Final = "the build was cancelled"
 class GatewayBuild:
     """One build; made by ``Client.build`` and running within its ``with`` block.
 
-    Leaving the block without ``finish`` cancels the build on the builder and waits until nothing
-    of it runs there any more.
+    Leaving the block without ``finish`` ends the build on the builder and waits until nothing of it
+    is left there: BuildKit hands what failed in a build to every other that asks for the same as
+    long as it is not gone.
 
     Attributes:
         ref: the build's id on the builder.
@@ -75,6 +77,7 @@ class GatewayBuild:
         self._session = session
         self._lock = threading.RLock()  # cancel may run in a signal handler
         self._calls: set[grpc.Future[Any]] = set()
+        self._abandoned = False
         self._cancelled = False
         self._begun = False
         self._finished = False
@@ -124,7 +127,8 @@ class GatewayBuild:
         try:
             self.capabilities = self._await_bridge()
         except BaseException:
-            self._end()
+            self.cancel()
+            self._end("")
             raise
         return self
 
@@ -134,7 +138,7 @@ class GatewayBuild:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        self._end(str(error) if error is not None else "the client left")
 
     def solve(self, definition: ops_pb2.Definition, *, evaluate: bool = True) -> Ref | None:
         """Build *definition*, or only load it when *evaluate* is false.
@@ -228,22 +232,29 @@ class GatewayBuild:
         request.error.code = grpc.StatusCode.UNKNOWN.value[0]
         request.error.message = message
         self._return(request)
-        try:
-            self._await_solve()
-        except BuilderError:
-            self._finished = True
+        # its answer is the last thing of a build; the steps are gone by then
+        self._finished = self._solve_ended.wait(_END_WAIT_S)
+
+    def abandon(self) -> None:
+        """End all calls that wait, from any thread; they raise ``BuildCancelledError``.
+
+        The build itself ends as failed when its block is left.
+        """
+        with self._lock:
+            self._abandoned = True
+            calls = list(self._calls)
+        for call in calls:
+            call.cancel()
 
     def cancel(self) -> None:
         """End the build at once, from any thread or a signal handler.
 
         Calls that wait raise ``BuildCancelledError``.
         """
+        self.abandon()
         with self._lock:
             self._cancelled = True
             begun = self._begun
-            calls = list(self._calls)
-        for call in calls:
-            call.cancel()
         if begun:
             self._solve.cancel()
 
@@ -251,7 +262,7 @@ class GatewayBuild:
         if not (request.HasField("result") or request.HasField("error")):
             raise AssertionError("a Return without result or error crashes the daemon")
         try:
-            self._bridge(methods.BRIDGE_RETURN, request)
+            self._bridge(methods.BRIDGE_RETURN, request, last=True)
         except BuilderError:
             # the build may have ended for a reason of its own, which tells more
             if self._solve_ended.wait(1):
@@ -293,15 +304,23 @@ class GatewayBuild:
                 self._solve_ended.wait(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    def _bridge(self, method: Method[_Request, _Response], request: _Request) -> _Response:
-        """Call one method of the bridge, so that ``cancel`` ends it."""
+    def _bridge(
+        self, method: Method[_Request, _Response], request: _Request, *, last: bool = False
+    ) -> _Response:
+        """Call one method of the bridge, so that ``abandon`` and ``cancel`` end it.
+
+        Args:
+            method: of the bridge.
+            request: its argument.
+            last: whether the call is made for an abandoned build, too.
+        """
         call: grpc.Future[_Response] = method.unary(self._channel).future(
             request, metadata=((BUILD_ID_KEY, self.ref),)
         )
         with self._lock:
             self._calls.add(call)
-            cancelled = self._cancelled
-        if cancelled:
+            unwanted = self._cancelled or (self._abandoned and not last)
+        if unwanted:
             call.cancel()
         done = threading.Event()
         call.add_done_callback(lambda _: done.set())
@@ -320,7 +339,7 @@ class GatewayBuild:
                 self._calls.discard(call)
 
     def _explain(self, error: grpc.RpcError) -> BuilderError:
-        if self._cancelled:
+        if self._cancelled or self._abandoned:
             return BuildCancelledError(_CANCELLED)
         decoded = from_rpc(error)
         if isinstance(decoded, BuildFailed) and decoded.failure.vertex:
@@ -330,8 +349,12 @@ class GatewayBuild:
             return BuilderError(f"cannot write the result: {self._session.outputs.fault}")
         return decoded
 
-    def _end(self) -> None:
+    def _end(self, why: str) -> None:
         try:
+            if not (self._finished or self._cancelled):
+                self.abandon()
+                with suppress(BuilderError):
+                    self.fail(why)
             if not self._finished:
                 self.cancel()
                 # the stream ends when nothing of the build is left on the builder

@@ -180,6 +180,10 @@ class Build(Protocol):
         """End the build with *result* and return what its exporters answered."""
         ...
 
+    def abandon(self) -> None:
+        """End all calls that wait, from any thread; the build fails when its block is left."""
+        ...
+
     def cancel(self) -> None:
         """End the build at once, from whatever thread."""
         ...

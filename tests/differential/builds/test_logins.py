@@ -29,10 +29,6 @@ STEPS = ("private-sha512", "private-executable", "private-unpacked")
 SECRETS = (PASSWORD.encode(), base64.b64encode(f"somebody:{PASSWORD}".encode()))
 
 
-# Now and then BuildKit hands a command the failure of the one just before it.
-pytestmark = pytest.mark.slow
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Those of a server that nobody trusts unless told to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 
 from nixbk.buildkit.errors import BuilderError, BuildFailed
 from nixbk.buildkit.protocols import Result
+from nixbk.llb.exec import Proxy
 from nixbk.llb.marshal import marshal
 from nixbk.llb.mounts import Mount
 
@@ -150,6 +152,21 @@ def test_a_failed_build_tells_the_history_why(client: Client, session: Session) 
     with client.build(session) as build:
         build.fail("the client does not like it")
     assert client.workers()
+
+
+def test_a_failure_is_gone_with_its_build(client: Client, session: Session, steps: Steps) -> None:
+    """Who builds a failed step again at once, with other settings, is not told of the old end."""
+    for _ in range(20):
+        nonce = secrets.token_hex(8)
+        bad, good = (
+            marshal(steps.shell('[ "$no_proxy" = good ]', nonce=nonce, proxy=Proxy(no=word)))[0]
+            for word in ("bad", "good")
+        )
+        with pytest.raises(BuildFailed), client.build(session) as build:
+            build.solve(bad)
+        with client.build(session) as build:
+            assert build.solve(good) is not None
+            build.finish(Result())
 
 
 def test_a_cached_build_costs_little(client: Client, session: Session, steps: Steps) -> None:
