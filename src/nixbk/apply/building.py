@@ -7,21 +7,16 @@ as a step that ends well with that folder as its result: BuildKit keeps nothing 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import tempfile
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.executor import Executor
 from nixbk.apply.failures import BuildsFailedError, derivation_name, failures_of, refused
 from nixbk.errors import NixbkError
 from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE, RESULT_FOLDER
+from nixbk.schema.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nixbk.apply.failures import DerivationFailedError
     from nixbk.apply.progress import Progress
     from nixbk.apply.workbench import Workbench
@@ -31,7 +26,6 @@ if TYPE_CHECKING:
 
 ARCHIVE_FILE: Final = f"{RESULT_FOLDER}/build.tar"
 DIGEST_CHARACTERS: Final = 7
-NONCE_BYTES: Final = 8
 
 
 def build_missing(
@@ -83,12 +77,12 @@ def _kept(
     place = bench.settings.folder / archive_name(drv)
     progress.say(f"building {derivation_name(drv)} again to keep its folder")
     try:
-        step = graph.variant(drv, "keep-failed", secrets.token_hex(NONCE_BYTES))
+        step = graph.variant(drv, "keep-failed", secrets.token_hex())
         with bench.solving() as solver:
             result = json.loads(solver.read(step.root, RESULT_FILE))
             if not result.get("failure"):
                 return "its build folder was not kept: built again, it did not fail"
-            with _replacing(place) as archive:
+            with replacing(place) as archive:
                 solver.copy(step.root, ARCHIVE_FILE, archive.write)
     except (NixbkError, OSError, ValueError) as error:
         return f"its build folder could not be kept: {error}"
@@ -99,16 +93,3 @@ def archive_name(derivation: StorePath) -> str:
     """The file that the folder of a failed build is kept in."""
     digest = derivation.basename[:DIGEST_CHARACTERS]
     return f"{derivation_name(derivation)}-{digest}.build.tar"
-
-
-@contextmanager
-def _replacing(place: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of another when the block ends well."""
-    descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        Path(temporary).replace(place)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()

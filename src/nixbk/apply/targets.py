@@ -7,11 +7,8 @@ note of ours decides. What was there stays until the new image is whole.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nixbk.apply.archive import archive_config
@@ -19,10 +16,12 @@ from nixbk.buildkit.errors import BuilderError
 from nixbk.errors import NixbkError
 from nixbk.image.config import config_matches
 from nixbk.image.errors import ImageError
+from nixbk.schema.files import replacing
 from nixbk.schema.plan import PlannedTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from nixbk.buildkit.client import Client
     from nixbk.buildkit.docker import DockerApi
@@ -123,17 +122,8 @@ class OciArchive:
     def exporter(self) -> Iterator[Exporter]:
         """Write beside the file and put it in its place at the end."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as archive:
-                yield Exporter("oci", {"name": self.reference}, archive.write)
-                archive.flush()
-                os.fchmod(archive.fileno(), 0o644)
-                os.fsync(archive.fileno())
-            Path(temporary).replace(self.file)
-        finally:
-            with suppress(FileNotFoundError):
-                Path(temporary).unlink()
+        with replacing(self.file) as archive:
+            yield Exporter("oci", {"name": self.reference}, archive.write)
 
 
 @dataclass(frozen=True, slots=True)

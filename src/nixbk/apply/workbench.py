@@ -49,7 +49,6 @@ Opener: TypeAlias = "Callable[[LockedSource], BinaryIO]"
 
 REALISATIONS_FILE: Final = "realisations.sqlite"
 LOGS_FOLDER: Final = "logs"
-NONCE_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
         offer=partial(_offer, uploads),
         timeout_s=settings.timeout_s or None,
         max_silent_s=settings.max_silent_s or None,
-        nonce=secrets.token_hex(NONCE_BYTES),
+        nonce=secrets.token_hex(),
         features=frozenset(lock.features),
     )
     faults: list[NixbkError] = []

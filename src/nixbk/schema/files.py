@@ -1,6 +1,6 @@
 """Reads the manifest and the lock from the disk, and writes the lock.
 
-Effect: reads files; ``write_atomically`` replaces one.
+Effect: reads files; ``replacing`` and ``write_atomically`` replace one.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from nixbk.errors import NixbkError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nixbk.schema.lock import Lock
     from nixbk.schema.manifest_file import ManifestFile
 
@@ -58,32 +60,39 @@ def _read(path: Path, hint: str) -> bytes:
         raise FileError(f"cannot read the file: {reason}", where=str(path)) from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file at *path*: whoever reads it sees all of the old or all of the new.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of *path* when the block ends well, and else is removed.
 
-    The mode of an old file is kept.
-
-    Raises:
-        FileError: the file cannot be written.
+    Whoever reads *path* sees all of the old or all of the new. The mode of an old file is kept.
     """
-    temporary: str | None = None
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), _mode(path))
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-        temporary = None
-        _sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file at *path* as :func:`replacing` does.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(data)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise FileError(f"cannot write the file: {reason}", where=str(path)) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
 
 
 def _mode(path: Path) -> int:
