@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WORKSHOP = Workshop(
     LINUX_AMD64,
     HelperFile("http://buildkit-session/build", "0" * 64),
+    HelperFile("http://buildkit-session/builtin", "2" * 64),
     HelperFile("http://buildkit-session/unpack", "1" * 64),
     "http://buildkit-session/{}".format,
 )

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
+from nixbk.planner.compiler import CA_SECRET, NETRC_SECRET
 
 if TYPE_CHECKING:
     from typing import Any
 
-NETRC_SECRET: Final = "nixbk-netrc"  # noqa: S105  a name
-CERTIFICATES_SECRET: Final = "nixbk-ca"  # noqa: S105  a name
 SYSTEM_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 HEADER_PREFIX: Final = "HTTP_AUTH_HEADER_"
 
@@ -47,7 +46,7 @@ class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
     def __getitem__(self, name: str) -> bytes | Callable[[], bytes]:
         if name == NETRC_SECRET and self._netrc is not None:
             return partial(_read, self._netrc)
-        if name == CERTIFICATES_SECRET and self._certificates is not None:
+        if name == CA_SECRET and self._certificates is not None:
             return partial(_read, self._certificates)
         if name.startswith(HEADER_PREFIX) and self._netrc is not None:
             login = _login(self._netrc, name.removeprefix(HEADER_PREFIX))
@@ -59,7 +58,7 @@ class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
         if self._netrc is not None:
             yield NETRC_SECRET
         if self._certificates is not None:
-            yield CERTIFICATES_SECRET
+            yield CA_SECRET
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -63,7 +63,8 @@ FETCH_BUILDER: Final = "builtin:fetchurl"
 BUILTINS: Final = frozenset({FETCH_BUILDER, "builtin:buildenv", "builtin:unpack-channel"})
 """Source: ``RegisterBuiltinBuilder``, Nix ``src/libstore/builtins``."""
 CA_SECRET: Final = "nixbk-ca"  # noqa: S105  a name
-SECRETS: Final = {"/.nixbk/ca.pem": CA_SECRET, "/.nixbk/netrc": "nixbk-netrc"}
+NETRC_SECRET: Final = "nixbk-netrc"  # noqa: S105  a name
+SECRETS: Final = {"/.nixbk/ca.pem": CA_SECRET, "/.nixbk/netrc": NETRC_SECRET}
 """What a session may have for downloads: where it is mounted, and its name there."""
 CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
 """Where builders with network find whom to trust, as Nix's ``ssl-cert-file`` has them."""
@@ -129,6 +130,7 @@ class Workshop:
     Attributes:
         platform: what builders run on.
         build_helper: runs builders and fetches.
+        builtin_helper: runs the builders that are part of Nix.
         unpack_helper: unpacks NARs, collects results, assembles layers.
         upload_url: where the session serves the bytes with a SHA-256, given in hexadecimal.
         cores: what ``NIX_BUILD_CORES`` is to be; None for all there are.
@@ -138,11 +140,11 @@ class Workshop:
         max_silent_s: how long a build may print nothing; None for ever.
         nonce: fresh for each command; keys the steps that are built each time.
         features: system features granted beside Nix's usual ones.
-        builtin_helper: runs the builders that are part of Nix.
     """
 
     platform: Platform
     build_helper: HelperFile
+    builtin_helper: HelperFile
     unpack_helper: HelperFile
     upload_url: Callable[[str], str]
     cores: int | None = None
@@ -152,7 +154,6 @@ class Workshop:
     max_silent_s: int | None = None
     nonce: str = ""
     features: frozenset[str] = frozenset()
-    builtin_helper: HelperFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +245,7 @@ class Compiler:
         self.base = base_root()
         self._build_helper = self._helper(workshop.build_helper, "nixbk build helper")
         self._unpack_helper = self._helper(workshop.unpack_helper, "nixbk unpack helper")
-        builtin = workshop.builtin_helper or workshop.build_helper
-        self._builtin_helper = self._helper(builtin, "nixbk builtin helper")
+        self._builtin_helper = self._helper(workshop.builtin_helper, "nixbk builtin helper")
 
     def source(self, source: LockedSource, origin: Origin | None = None) -> Step:
         """The step that unpacks a local source, whose bytes the session serves."""

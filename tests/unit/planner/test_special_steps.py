@@ -15,7 +15,7 @@ from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError, DerivationOutput
 from nixbk.nix.hashes import Hash, HashAlgorithm
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import CA_FILE, REFUSED_URL, Flavour, HelperFile
+from nixbk.planner.compiler import CA_FILE, REFUSED_URL, Flavour
 from nixbk.planner.steps import ENVIRONMENT_CHARACTERS, UnsupportedDerivationError
 from nixbk.schema.lock import BundleOrigin, Lock, LockedSource
 
@@ -117,9 +117,8 @@ def test_downloads(fields: dict[str, Any], kind: str) -> None:
         method, content = fields["outputs"]
         path = str(store_path("fetch-src"))
         fields["outputs"] = {"out": DerivationOutput(path, method, content)}
-    builtin = HelperFile("http://session/builtin", "2" * 64)
-    workshop = replace(WORKSHOP, builtin_helper=builtin)
-    graph = BuildGraph(changed("fetch-src", **fields), workshop)
+    builtin = WORKSHOP.builtin_helper
+    graph = BuildGraph(changed("fetch-src", **fields), WORKSHOP)
     step = graph.step(drv_path("fetch-src"), Flavour.RUN)
     assert document(step)["kind"] == kind
     secrets = {m.dest: m for m in exec_of(step).mounts if m.HasField("secretOpt")}
