@@ -9,8 +9,8 @@ from benches import Bench
 
 from nixbk.cli.show import plan_lines
 from nixbk.llb.dump import dump
-from nixbk.planner.compiler import Flavour
 from nixbk.planner.plan import planned_image
+from nixbk.planner.workshop import Flavour
 from nixbk.schema.files import read_lock, read_manifest
 from nixbk.schema.freshness import require_fresh
 from nixbk.schema.plan import Plan, PlannedTarget

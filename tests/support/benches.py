@@ -12,9 +12,9 @@ from nixbk.apply.prober import CacheProber
 from nixbk.apply.solver import Solver
 from nixbk.llb.platforms import LINUX_AMD64
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import Flavour, HelperFile, Workshop
 from nixbk.planner.images import wanted as wanted_by
 from nixbk.planner.survey import Survey, learn, survey
+from nixbk.planner.workshop import Flavour, HelperFile, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

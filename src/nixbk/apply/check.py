@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.failures import DerivationFailedError, derivation_failed, wanted_by
 from nixbk.buildkit.errors import BuildFailed
-from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE, RESULT_FOLDER, Flavour, StoreObject
+from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE, RESULT_FOLDER
 from nixbk.planner.realisation import Realisation
+from nixbk.planner.workshop import Flavour, StoreObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from nixbk.apply.workbench import Workbench
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
-    from nixbk.planner.compiler import Step
     from nixbk.planner.realisation import RealisedOutput
+    from nixbk.planner.workshop import Step
 
 DIFFERENCES_FILE: Final = f"{RESULT_FOLDER}/differences.json"
 LISTED: Final = 20

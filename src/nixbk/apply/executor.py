@@ -19,10 +19,11 @@ from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError
 from nixbk.planner.build_graph import RealisationChangedError
-from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE, Flavour
+from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.schedule import Schedule
 from nixbk.planner.steps import UnsupportedDerivationError
+from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from nixbk.apply.solver import Solver
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
-    from nixbk.planner.compiler import Step
+    from nixbk.planner.workshop import Step
 
 
 REFUSED_DOWNLOAD: Final = "HTTP error"

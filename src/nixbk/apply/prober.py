@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.llb.mounts import REFUSED_SHARING
-from nixbk.planner.compiler import PROBE_IP, REFUSED_URL, RESULT_FILE
+from nixbk.planner.compiler import REFUSED_URL, RESULT_FILE
+from nixbk.planner.workshop import PROBE_IP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

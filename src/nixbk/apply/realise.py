@@ -24,9 +24,9 @@ from nixbk.apply.prober import CacheProber
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
-from nixbk.planner.compiler import Flavour
 from nixbk.planner.images import wanted
 from nixbk.planner.survey import learn, survey
+from nixbk.planner.workshop import Flavour
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.nix_command import NixCommand
 from nixbk.resolve.sources import bundle_folder, open_source

@@ -19,10 +19,10 @@ from nixbk.buildkit.errors import BuilderError, BuildFailed
 from nixbk.buildkit.protocols import Result
 from nixbk.image.config import CONFIG_METADATA
 from nixbk.nix.store_path import StorePath
-from nixbk.planner.compiler import Flavour
 from nixbk.planner.images import blueprint, compile_image, wanted
 from nixbk.planner.plan import planned_image
 from nixbk.planner.survey import Survey, learn, survey
+from nixbk.planner.workshop import Flavour
 from nixbk.schema.plan import Plan
 
 if TYPE_CHECKING:

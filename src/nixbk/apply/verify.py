@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from nixbk.apply.prober import CacheProber, is_miss
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.planner.build_graph import RealisationChangedError
-from nixbk.planner.compiler import RESULT_FOLDER, Flavour
+from nixbk.planner.compiler import RESULT_FOLDER
 from nixbk.planner.realisation import Realisation
+from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -31,7 +31,7 @@ from nixbk.helper import HelperKind, helper_binary
 from nixbk.llb.exec import Proxy
 from nixbk.llb.platforms import Platform
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import HelperFile, Workshop
+from nixbk.planner.workshop import HelperFile, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -24,15 +24,16 @@ from nixbk.nix.store_path import (
     fixed_output_path,
     output_path_name,
 )
-from nixbk.planner.compiler import Compiler, Flavour, Place, Recipe, Step, StoreObject
+from nixbk.planner.compiler import Compiler
 from nixbk.planner.realisation import RealisedOutput
 from nixbk.planner.steps import UnsupportedDerivationError
+from nixbk.planner.workshop import Flavour, Place, Recipe, Step, StoreObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from nixbk.planner.compiler import Again, Workshop
     from nixbk.planner.realisation import Realisation
+    from nixbk.planner.workshop import Again, Workshop
     from nixbk.schema.lock import Lock, LockedImage
 
 Wanted: TypeAlias = tuple[StorePath, str]

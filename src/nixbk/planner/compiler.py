@@ -22,13 +22,10 @@ Source: ``ExecOp.CacheMap``, BuildKit ``solver/llbsolver/ops/exec.go``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from hashlib import sha256
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from nixbk.errors import NixbkError
 from nixbk.llb.exec import ExtraHost, Proxy, exec_
 from nixbk.llb.file import Copy, file
 from nixbk.llb.mounts import Mount
@@ -46,17 +43,27 @@ from nixbk.planner.steps import (
     run_settings,
     unpack_document,
 )
+from nixbk.planner.workshop import (
+    NO_PLACES,
+    NO_SANDBOX,
+    Again,
+    Flavour,
+    HelperFile,
+    Place,
+    Recipe,
+    Step,
+    StoreObject,
+    Workshop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nixbk.llb.mounts import ContentCache, Sharing
+    from nixbk.llb.mounts import ContentCache
     from nixbk.llb.origin import Origin
-    from nixbk.llb.platforms import Platform
     from nixbk.llb.vertex import Output
     from nixbk.nix.derivation import Derivation
     from nixbk.nix.store_path import StorePath
-    from nixbk.planner.realisation import RealisedOutput
     from nixbk.schema.lock import LockedSource
 
 FETCH_BUILDER: Final = "builtin:fetchurl"
@@ -74,10 +81,7 @@ STEP_FILE: Final = "step.json"
 _HTTP: Final = ("http://", "https://")
 TOGETHER: Final = "all that is needed"
 PROBE_HOST: Final = "nixbk.invalid"
-PROBE_IP: Final = "no build: this is a probe"
-RUN_IP: Final = "127.0.0.1"
 REFUSED_URL: Final = "http://127.0.0.1:1/nixbk-probe/"
-NO_PROXY: Final = Proxy()
 FETCHED_FILE: Final = "download"
 RESULT_FOLDER: Final = "/.nixbk/result"
 RESULT_FILE: Final = f"{RESULT_FOLDER}/result.json"
@@ -87,153 +91,6 @@ SYSTEMS: Final = {
     "i686-linux": "linux/amd64",
     "aarch64-linux": "linux/arm64",
 }
-
-
-Again = Literal["keep-failed", "check", "download"]
-"""Why a step runs once more: to bring its build folder out, to compare what comes out, or to tell
-why a download failed, which Nix's own downloader knows better than BuildKit's."""
-
-
-def _no_offer(data: bytes) -> str:
-    raise NixbkError(f"there is no session to send {len(data):,} bytes through")
-
-
-class Flavour(Enum):
-    """What an operation is for; the cache cannot tell them apart."""
-
-    RUN = RUN_IP
-    PROBE = PROBE_IP
-
-    @property
-    def sharing(self) -> Sharing:
-        """How the mount is shared that BuildKit prepares first, and refuses in a probe."""
-        return "shared" if self is Flavour.RUN else "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class HelperFile:
-    """A helper program as BuildKit is to fetch it.
-
-    Attributes:
-        url: where the client's session serves it.
-        sha256: 64 hexadecimal digits.
-    """
-
-    url: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What is common to all steps of one platform.
-
-    Attributes:
-        platform: what builders run on.
-        build_helper: runs builders and fetches.
-        builtin_helper: runs the builders that are part of Nix.
-        unpack_helper: unpacks NARs, collects results, assembles layers.
-        upload_url: where the session serves the bytes with a SHA-256, given in hexadecimal.
-        cores: what ``NIX_BUILD_CORES`` is to be; None for all there are.
-        proxy: proxy variables for builds with network.
-        offer: has the session serve these bytes, and returns where.
-        timeout_s: how long a build may take; None for ever.
-        max_silent_s: how long a build may print nothing; None for ever.
-        nonce: fresh for each command; keys the steps that are built each time.
-        features: system features granted beside Nix's usual ones.
-    """
-
-    platform: Platform
-    build_helper: HelperFile
-    builtin_helper: HelperFile
-    unpack_helper: HelperFile
-    upload_url: Callable[[str], str]
-    cores: int | None = None
-    proxy: Proxy = NO_PROXY
-    offer: Callable[[bytes], str] = _no_offer
-    timeout_s: int | None = None
-    max_silent_s: int | None = None
-    nonce: str = ""
-    features: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class StoreObject:
-    """A store path, where it lies, and what is known of it.
-
-    Attributes:
-        info: path, references and type; size and hash where they are known.
-        root: the file system that has it at its own path.
-        siblings: the other store paths in that file system.
-        by_content: whether its content, not only its recipe, is to key what uses it.
-        content_address: how its path follows from its content (``fixed:r:sha256:…``), or empty.
-        outputs: of a ``.drv`` file, the outputs that it names; None when it does not know them.
-    """
-
-    info: RealisedOutput
-    root: Output
-    siblings: tuple[StorePath, ...] = ()
-    by_content: bool = False
-    content_address: str = ""
-    outputs: tuple[StorePath, ...] | None = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What is built: a derivation with all paths of its inputs in their places.
-
-    Attributes:
-        path: its own, which is that of no file when inputs were resolved.
-        derivation: it.
-        outputs: where its outputs are while it is built, by name.
-    """
-
-    path: StorePath
-    derivation: Derivation
-    outputs: Mapping[str, StorePath]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A file or folder in a store object.
-
-    Attributes:
-        found: the store object.
-        subpath: where in there; empty for all of it.
-    """
-
-    found: StoreObject
-    subpath: str = ""
-
-    @property
-    def path(self) -> str:
-        """Where it is."""
-        path = str(self.found.info.path)
-        return f"{path}/{self.subpath}" if self.subpath else path
-
-    @property
-    def in_key(self) -> bool:
-        """Whether a cache key has to be told of it, as not all of its file system is meant."""
-        return bool(self.subpath or self.found.siblings)
-
-
-NO_SANDBOX: Final[Mapping[str, Place]] = MappingProxyType({})
-NO_PLACES: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One compiled exec.
-
-    Attributes:
-        root: the file system with the outputs and the result file.
-    """
-
-    root: Output
-
-    @property
-    def digest(self) -> str:
-        """Digest of the operation, ``sha256:…``."""
-        return self.root.vertex.digest
 
 
 class Compiler:

@@ -12,7 +12,7 @@ from nixbk.image.layers import PathInfo, plan_layers
 from nixbk.image.state import Fragment, image_state, layer_name
 from nixbk.image.wanted import image_config
 from nixbk.llb.origin import Origin
-from nixbk.planner.compiler import Flavour
+from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -15,9 +15,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from nixbk.nix.derivation import DerivationError
-from nixbk.planner.compiler import Flavour
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.steps import UnsupportedDerivationError
+from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from far_engines import Certificates, tcp_buildkitd
 
 from nixbk.apply.realise import evaluate
 from nixbk.apply.workbench import Settings, open_workbench
-from nixbk.planner.compiler import Flavour
+from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from memory_buildkit import MemoryBuild
 
 from nixbk.apply.failures import BuildsFailedError, DerivationFailedError
 from nixbk.buildkit.errors import BuildFailed, Failure
-from nixbk.planner.compiler import PROBE_IP
+from nixbk.planner.workshop import PROBE_IP
 
 if TYPE_CHECKING:
     from collections.abc import Callable

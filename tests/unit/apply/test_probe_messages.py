@@ -6,7 +6,8 @@ import pytest
 
 from nixbk.apply.prober import is_absent, is_miss_text
 from nixbk.buildkit.errors import BuildFailed, Failure
-from nixbk.planner.compiler import PROBE_IP, REFUSED_URL
+from nixbk.planner.compiler import REFUSED_URL
+from nixbk.planner.workshop import PROBE_IP
 
 MESSAGES = {
     "an exec of a probe": (f"failed to parse IP {PROBE_IP}", True),

@@ -8,7 +8,7 @@ from locks import drv_path
 
 from nixbk.apply.logs import StepLogs
 from nixbk.apply.progress import Progress
-from nixbk.planner.compiler import PROBE_IP
+from nixbk.planner.workshop import PROBE_IP
 from nixbk.proto.control_pb2 import StatusResponse, Vertex, VertexLog
 
 if TYPE_CHECKING:

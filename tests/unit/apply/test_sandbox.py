@@ -10,12 +10,13 @@ from benches import WORKSHOP, Bench
 from locks import drv_path, make_lock, store_path
 
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import SANDBOX_VARIABLE, Flavour
+from nixbk.planner.compiler import SANDBOX_VARIABLE
+from nixbk.planner.workshop import Flavour
 from nixbk.proto import ops_pb2
 from nixbk.schema.lock import LockedPath
 
 if TYPE_CHECKING:
-    from nixbk.planner.compiler import Step
+    from nixbk.planner.workshop import Step
     from nixbk.schema.lock import Lock
 
 GRAPH = {"libc": [], "tools": ["libc"], "lib": [], "app": ["lib"]}

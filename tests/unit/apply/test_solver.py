@@ -12,8 +12,9 @@ from memory_buildkit import MemoryBuild, MemoryCache, result_of
 
 from nixbk.apply.solver import Solver
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import RESULT_FILE, Flavour
+from nixbk.planner.compiler import RESULT_FILE
 from nixbk.planner.realisation import Realisation
+from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from nixbk.nix.hashes import Hash
 from nixbk.nix.resolution import downstream_placeholder
 from nixbk.nix.store_path import StorePath, fixed_output_path
 from nixbk.planner.build_graph import BuildGraph, ImpureInputError
-from nixbk.planner.compiler import Flavour
 from nixbk.planner.realisation import Realisation, RealisedOutput
+from nixbk.planner.workshop import Flavour
 
 
 def path_of(name: str, content: str | None = None) -> StorePath:

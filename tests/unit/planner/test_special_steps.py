@@ -15,13 +15,14 @@ from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError, DerivationOutput
 from nixbk.nix.hashes import Hash, HashAlgorithm
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import CA_FILE, REFUSED_URL, Flavour
+from nixbk.planner.compiler import CA_FILE, REFUSED_URL
 from nixbk.planner.steps import ENVIRONMENT_CHARACTERS, UnsupportedDerivationError
+from nixbk.planner.workshop import Flavour
 from nixbk.schema.lock import BundleOrigin, Lock, LockedSource
 
 if TYPE_CHECKING:
     from nixbk.llb.vertex import Vertex
-    from nixbk.planner.compiler import Step, Workshop
+    from nixbk.planner.workshop import Step, Workshop
 
 GRAPH = {"fetch-src": [], "gcc": [], "app": ["gcc", "fetch-src"]}
 

@@ -13,7 +13,7 @@ from nixbk.nix.derivation import Derivation, DerivationOutput
 from nixbk.nix.environment import placeholder
 from nixbk.nix.resolution import downstream_placeholder, dynamic_placeholder
 from nixbk.nix.store_path import StorePath
-from nixbk.planner.compiler import Flavour
+from nixbk.planner.workshop import Flavour
 from nixbk.resolve.evaluator import Evaluated, EvaluationError
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.memory import MemoryEvaluator
