@@ -30,8 +30,7 @@ from benchmarks.measure import Run, in_turns, ratio, run
 from benchmarks.places import DEMO, builder_of
 from nixbk.apply.failures import COMMAND_LINE
 from nixbk.apply.progress import Progress
-from nixbk.apply.realise import _build as build
-from nixbk.apply.realise import _open as open_locked
+from nixbk.apply.realise import build_locked, open_locked
 from nixbk.apply.workbench import Settings, open_workbench
 from nixbk.buildkit.address import resolve_builder
 from nixbk.buildkit.client import connect
@@ -166,7 +165,7 @@ def built_by_nixbk(places: Places, builder: str, graph: Graph, *, jobs: int) -> 
     opener = partial(open_locked, graph.locked, graph.lock_file)
     start = time.perf_counter()
     with open_workbench(graph.lock, opener, settings) as bench:
-        build(bench, Progress(_nobody), check=False)
+        build_locked(bench, Progress(_nobody), check=False)
     return Run(time.perf_counter() - start, 0)
 
 

@@ -145,8 +145,10 @@ def realise(
     locked = evaluate(manifest_file, installables)
 
     def work() -> Realised:
-        with open_workbench(locked.lock, partial(_open, locked, lock_file), settings) as bench:
-            return until_settled(lambda: _build(bench, progress, check=check))
+        with open_workbench(
+            locked.lock, partial(open_locked, locked, lock_file), settings
+        ) as bench:
+            return until_settled(lambda: build_locked(bench, progress, check=check))
 
     found = interruptible(settings.interruption, work)
     if found.error is not None and not settings.keep_going:
@@ -172,7 +174,8 @@ def evaluate(manifest_file: Path, installables: Sequence[str]) -> Locked:
     return make_lock(asked, folder, lock_file, nix, old=old)
 
 
-def _build(bench: Workbench, progress: Progress, *, check: bool) -> Realised:
+def build_locked(bench: Workbench, progress: Progress, *, check: bool) -> Realised:
+    """Build the installables of the bench's lock, as far as they can be built."""
     graph = bench.graph()
     installables = bench.lock.images[COMMAND_LINE].installables
     roots = [found.drv_path for found in installables]
@@ -230,7 +233,7 @@ def _failed(lock: Lock, failures: Sequence[DerivationFailedError]) -> Iterator[F
             yield FailedBuild(found.text, found.drv_path, "dependency-failed", message)
 
 
-def _open(locked: Locked, lock_file: Path, source: LockedSource) -> BinaryIO:
+def open_locked(locked: Locked, lock_file: Path, source: LockedSource) -> BinaryIO:
     """The archive of a source, from where it was found: nothing was written beside a lock."""
     if not isinstance(source.origin, BundleOrigin) or source.origin.sha256 not in locked.bundle:
         return open_source(lock_file, source)

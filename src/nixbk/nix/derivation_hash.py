@@ -29,10 +29,7 @@ from nixbk.nix.store_path import StorePath, output_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_NOT_SUPPORTED: Final = (
-    "nixbk builds input-addressed and fixed-output derivations;"
-    " content-addressed ones that float come later"
-)
+_NOT_KNOWN: Final = "are known only after a build"
 
 
 class Hashes(NamedTuple):
@@ -95,17 +92,14 @@ class DerivationHasher:
             return {name: o.fixed_path(drv.name, name) for name, o in drv.outputs.items()}
         if drv.kind in {DerivationKind.FLOATING, DerivationKind.IMPURE}:
             raise DerivationError(
-                f"the output paths of the {drv.kind} derivation {drv.name!r} are not supported yet",
-                hint=_NOT_SUPPORTED,
+                f"the output paths of the {drv.kind} derivation {drv.name!r} {_NOT_KNOWN}"
             )
         for path in drv.input_drvs:
             self._walk(path, self._lookup)
         modulo = self._hash(drv).modulo
         if modulo is None:
             raise DerivationError(
-                f"the derivation {drv.name!r} depends on content-addressed outputs,"
-                " which are not supported yet",
-                hint=_NOT_SUPPORTED,
+                f"the derivation {drv.name!r} depends on outputs whose paths {_NOT_KNOWN}"
             )
         return {name: output_path(drv.name, name, modulo) for name in drv.outputs}
 

@@ -155,16 +155,10 @@ FLOATING = {
     "floating": DerivationOutput("", "r:sha256", ""),
     "impure": DerivationOutput("", "r:sha256", "impure"),
 }
-HINT = (
-    "\n  hint: nixbk builds input-addressed and fixed-output derivations;"
-    " content-addressed ones that float come later"
-)
 
 
 @pytest.mark.parametrize(("kind", "output"), FLOATING.items(), ids=FLOATING)
-def test_paths_known_after_a_build_are_not_supported_yet(
-    kind: str, output: DerivationOutput
-) -> None:
+def test_paths_that_float_cannot_be_told(kind: str, output: DerivationOutput) -> None:
     """What floats is loaded and proven; only its output paths cannot be had."""
     drv = _derivation("x", output)
     path = drv.path()
@@ -175,7 +169,7 @@ def test_paths_known_after_a_build_are_not_supported_yet(
     with pytest.raises(DerivationError) as caught:
         hasher.output_paths(drv)
     assert str(caught.value) == (
-        f"the output paths of the {kind} derivation 'x' are not supported yet{HINT}"
+        f"the output paths of the {kind} derivation 'x' are known only after a build"
     )
 
 
@@ -189,8 +183,7 @@ def test_what_needs_a_floating_input_is_deferred() -> None:
     with pytest.raises(DerivationError) as caught:
         hasher.output_paths(deferred)
     assert str(caught.value) == (
-        "the derivation 'y' depends on content-addressed outputs,"
-        f" which are not supported yet{HINT}"
+        "the derivation 'y' depends on outputs whose paths are known only after a build"
     )
     graph[deferred.path()] = deferred
     assert hasher.identity(deferred.path()) is None
