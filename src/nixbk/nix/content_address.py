@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nixbk.nix.hashes import Hash, HashError
+from nixbk.nix.hashes import Hash, HashAlgorithm, HashError
+from nixbk.nix.store_path import StorePathError, fixed_output_path
 
 if TYPE_CHECKING:
-    from nixbk.nix.store_path import IngestionMethod
+    from collections.abc import Collection
+
+    from nixbk.nix.store_path import IngestionMethod, StorePath
 
 _PREFIXES: Final[dict[IngestionMethod, str]] = {
     "text": "text:",
@@ -48,3 +51,34 @@ def parse_content_address(text: str) -> tuple[IngestionMethod, Hash]:
                 return method, found
             break
     raise HashError(f"{text!r} is no content address")
+
+
+def follows_from_content(
+    path: StorePath, address: str, references: Collection[StorePath], nar_hash: Hash
+) -> bool:
+    """Whether *path* is the one that *address* and *references* make; then it needs no signature.
+
+    That the content hashes to *address* is known here only where the NAR hash is the content's:
+    ``fixed:r:sha256:`` without a self-reference, where another hash makes this false. For all
+    else, who has the content has to check it.
+
+    Args:
+        path: of the store object.
+        address: its content address; empty or malformed follows from nothing.
+        references: what it refers to; itself included, if so.
+        nar_hash: of its NAR.
+
+    Source: ``ValidPathInfo::isContentAddressed``, Nix ``src/libstore/path-info.cc``.
+    """
+    others = [reference for reference in references if reference != path]
+    refers_to_itself = path in references
+    try:
+        method, content = parse_content_address(address)
+        made = fixed_output_path(
+            path.name, content, method, others, self_reference=refers_to_itself
+        )
+    except (HashError, StorePathError):
+        return False
+    if method == "nar" and content.algorithm is HashAlgorithm.SHA256 and not refers_to_itself:
+        return made == path and content == nar_hash
+    return made == path
