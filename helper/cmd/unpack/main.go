@@ -1,7 +1,7 @@
 // Command unpack is the helper for steps that build nothing: it makes store
-// objects of Nix archives, joins result files, and copies store objects into
-// one tree. It is a program of its own so that a change of it leaves the
-// cache keys of builds alone.
+// objects of Nix archives and archives of store objects, joins result files,
+// and copies store objects into one tree. It is a program of its own so that
+// a change of it leaves the cache keys of builds alone.
 package main
 
 import (
@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nixbk/helper/internal/compare"
+	"nixbk/helper/internal/document"
+	"nixbk/helper/internal/pack"
 	"nixbk/helper/internal/run"
 	"nixbk/helper/internal/step"
 	"nixbk/helper/internal/store"
@@ -24,17 +26,18 @@ import (
 )
 
 func main() {
-	run.Main(map[string]func(run.Context) error{
-		"unpack": unpackNars, "collect": collect, "assemble": assemble, "compare": compareTrees,
+	document.Main(map[string]func(*document.Document) error{
+		"unpack": unpackNars, "pack": packObject, "collect": collect, "assemble": assemble,
+		"compare": compareTrees,
 	})
 }
 
-func unpackNars(c run.Context) error {
+func unpackNars(d *document.Document) error {
 	in, err := store.Open("/")
 	if err != nil {
 		return err
 	}
-	outputs, err := unpack.All(c.Step.Nars, in, func(i int) string {
+	outputs, err := unpack.All(d.Nars, in, func(i int) string {
 		return filepath.Join(run.Dir, "nar", strconv.Itoa(i))
 	})
 	if err != nil {
@@ -46,8 +49,20 @@ func unpackNars(c run.Context) error {
 	return finish(in)
 }
 
+// packObject makes the file that a binary cache has for a mounted object.
+func packObject(d *document.Document) error {
+	if err := os.MkdirAll(run.Results, 0o755); err != nil {
+		return err
+	}
+	packed, err := pack.InStore(step.StoreDir, string(d.Path), string(d.Links[d.Path]), d.Compression, run.Results)
+	if err != nil {
+		return fmt.Errorf("packing '%s': %w", d.Path, err)
+	}
+	return result("result.json", packed.JSON())
+}
+
 // collect joins the result files of earlier steps, one line each.
-func collect(run.Context) error {
+func collect(*document.Document) error {
 	var lines bytes.Buffer
 	for i := 0; ; i++ {
 		path := filepath.Join(run.Dir, "in", strconv.Itoa(i), "result.json")
@@ -67,12 +82,12 @@ func collect(run.Context) error {
 }
 
 // assemble copies store objects, each mounted by itself, into the store.
-func assemble(c run.Context) error {
+func assemble(d *document.Document) error {
 	in, err := store.Open("/")
 	if err != nil {
 		return err
 	}
-	for i, path := range c.Step.Paths {
+	for i, path := range d.Paths {
 		name, err := step.BaseName(string(path))
 		if err != nil {
 			return err
@@ -82,7 +97,7 @@ func assemble(c run.Context) error {
 			return fmt.Errorf("copying '%s': %w", path, err)
 		}
 	}
-	for path, target := range c.Step.Links {
+	for path, target := range d.Links {
 		name, err := step.BaseName(string(path))
 		if err != nil {
 			return err
@@ -95,7 +110,7 @@ func assemble(c run.Context) error {
 }
 
 // compareTrees says what differs between two builds of one object.
-func compareTrees(run.Context) error {
+func compareTrees(*document.Document) error {
 	found, more, err := compare.Trees(filepath.Join(run.Dir, "a"), filepath.Join(run.Dir, "b"))
 	if err != nil {
 		return err

@@ -1,9 +1,6 @@
 package unpack
 
-import (
-	"hash"
-	"io"
-)
+import "io"
 
 const (
 	blockSize = 256 << 10
@@ -15,8 +12,8 @@ type block struct {
 	err  error
 }
 
-// ahead reads, and so decompresses and hashes, on another processor than the
-// one that makes files of what was read.
+// ahead reads, and so decompresses, on another processor than the one that
+// makes files of what was read.
 type ahead struct {
 	full chan block
 	free chan []byte
@@ -28,7 +25,8 @@ type ahead struct {
 	rest    []byte
 }
 
-func newAhead(from io.Reader, digest hash.Hash) *ahead {
+// newAhead writes what it reads to sink as well, which never fails.
+func newAhead(from io.Reader, sink io.Writer) *ahead {
 	a := &ahead{
 		full: make(chan block, blocks), free: make(chan []byte, blocks),
 		stop: make(chan struct{}), done: make(chan struct{}),
@@ -36,11 +34,11 @@ func newAhead(from io.Reader, digest hash.Hash) *ahead {
 	for range blocks {
 		a.free <- nil
 	}
-	go a.run(from, digest)
+	go a.run(from, sink)
 	return a
 }
 
-func (a *ahead) run(from io.Reader, digest hash.Hash) {
+func (a *ahead) run(from io.Reader, sink io.Writer) {
 	defer close(a.done)
 	for {
 		var buf []byte
@@ -58,7 +56,7 @@ func (a *ahead) run(from io.Reader, digest hash.Hash) {
 		}
 		a.size += uint64(n)
 		b := block{buf[:n], err}
-		digest.Write(b.data)
+		_, _ = sink.Write(b.data)
 		select {
 		case a.full <- b:
 		case <-a.stop:

@@ -1,5 +1,6 @@
-// Package unpack makes store objects of archives that come from elsewhere;
-// nothing of them is believed before size and hash are what was signed.
+// Package unpack makes store objects of compressed archives that come from
+// elsewhere; nothing of them is believed before size and hash are what was
+// signed, and no more is decompressed than that size.
 package unpack
 
 import (
@@ -13,27 +14,28 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nixbk/helper/internal/compression"
+	"nixbk/helper/internal/document"
 	"nixbk/helper/internal/hashes"
 	"nixbk/helper/internal/nar"
 	"nixbk/helper/internal/step"
 	"nixbk/helper/internal/store"
+	"nixbk/helper/internal/stream"
 	"nixbk/helper/internal/tree"
 )
 
-// openers are the compressions of archives by the name narinfo files use.
-var openers = map[string]func(io.Reader) (io.Reader, error){
-	"":     func(r io.Reader) (io.Reader, error) { return r, nil },
-	"none": func(r io.Reader) (io.Reader, error) { return r, nil },
-}
+// atOnce is how many archives are unpacked at once: each has a window of its
+// own in memory.
+const atOnce = 4
 
-// All unpacks every archive, as many at once as there are processors. The
-// file of the i-th is source(i).
-func All(nars []step.Nar, in *store.Store, source func(int) string) (map[string]step.Output, error) {
+// All unpacks every archive, several at once where there are processors for
+// it. The file of the i-th is source(i).
+func All(nars []document.Nar, in *store.Store, source func(int) string) (map[string]step.Output, error) {
 	outputs := make([]step.Output, len(nars))
 	failures := make([]error, len(nars))
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range min(len(nars), runtime.NumCPU()) {
+	for range min(len(nars), runtime.NumCPU(), atOnce) {
 		workers.Go(func() {
 			for i := range next {
 				outputs[i], failures[i] = one(nars[i], in, source(i))
@@ -61,12 +63,15 @@ func All(nars []step.Nar, in *store.Store, source func(int) string) (map[string]
 	return byName, nil
 }
 
-func one(n step.Nar, in *store.Store, source string) (step.Output, error) {
+func one(n document.Nar, in *store.Store, source string) (step.Output, error) {
 	path := string(n.Path)
 	fail := func(err error) (step.Output, error) {
-		failure := new(step.Failure)
+		failure, archive, file := new(step.Failure), new(nar.Error), new(compression.Error)
 		if errors.As(err, &failure) {
 			return step.Output{}, err
+		}
+		if errors.As(err, &archive) || errors.As(err, &file) {
+			return step.Output{}, step.Fail(step.HashMismatch, "unpacking '%s': %s", path, err)
 		}
 		return step.Output{}, fmt.Errorf("unpacking '%s': %w", path, err)
 	}
@@ -78,20 +83,20 @@ func one(n step.Nar, in *store.Store, source string) (step.Output, error) {
 	if err != nil {
 		return fail(err)
 	}
-	open, found := openers[n.Compression]
-	if !found {
-		return fail(fmt.Errorf("unknown compression %q", n.Compression))
+	if expected.Algorithm != "sha256" {
+		return fail(fmt.Errorf("%s is no NAR hash", expected))
 	}
 	file, err := os.OpenFile(source, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return fail(err)
 	}
 	defer file.Close()
-	archive, err := open(file)
+	archive, err := compression.NewReader(n.Compression, file)
 	if err != nil {
 		return fail(err)
 	}
-	top, err := restore(archive, n, expected, in, name)
+	defer archive.Close()
+	top, err := restore(archive, &n, expected, in, name)
 	if err != nil {
 		// Nothing unverified may stay.
 		return fail(errors.Join(err, tree.Remove(in.Fd(), name)))
@@ -109,17 +114,48 @@ func one(n step.Nar, in *store.Store, source string) (step.Output, error) {
 	return output, nil
 }
 
-func restore(archive io.Reader, n step.Nar, expected hashes.Hash, in *store.Store, name string) (*tree.Top, error) {
-	if expected.Algorithm != "sha256" {
-		return nil, fmt.Errorf("%s is no NAR hash", expected)
+// top notes what the archive's top is and has it hashed if it is a file.
+type top struct {
+	tree.Top
+	file io.Writer
+}
+
+func (t *top) Regular(name string, executable bool, size uint64, contents io.Reader) error {
+	if t.Kind == "" && t.file != nil {
+		contents = io.TeeReader(contents, t.file)
 	}
-	hash := sha256.New()
-	source := newAhead(io.LimitReader(archive, int64(n.NarSize)+1), hash)
+	return t.Top.Regular(name, executable, size, contents)
+}
+
+func restore(
+	archive io.Reader, n *document.Nar, expected hashes.Hash, in *store.Store, name string,
+) (*top, error) {
+	narHash := sha256.New()
+	sinks := []io.Writer{narHash}
 	restorer := tree.NewRestorer(in.Fd(), name)
 	defer restorer.Close()
-	top := &tree.Top{Sink: restorer}
+	top := &top{Top: tree.Top{Sink: restorer}}
+	var content *content
+	if n.ContentAddress != "" {
+		var err error
+		if content, err = newContent(n.ContentAddress, name); err != nil {
+			return nil, err
+		}
+		top.file = content.file
+		if content.archive != nil {
+			sinks = append(sinks, content.archive)
+		}
+	}
+	fan := stream.NewFan(sinks...)
+	source := newAhead(io.LimitReader(archive, int64(n.NarSize)+1), fan)
 	err := nar.Read(source, top)
 	size := source.close()
+	fan.Close()
+	var wrong error
+	if content != nil { // which ends what it runs, whatever else is wrong
+		wrong = content.check(&n.Nar, top.Kind)
+	}
+	got := hashes.Hash{Algorithm: "sha256", Digest: narHash.Sum(nil)}
 	switch {
 	case size > n.NarSize:
 		return nil, step.Fail(step.HashMismatch, "the archive of '%s' is longer than its %d bytes", n.Path, n.NarSize)
@@ -128,11 +164,9 @@ func restore(archive io.Reader, n step.Nar, expected hashes.Hash, in *store.Stor
 	case size != n.NarSize:
 		return nil, step.Fail(step.HashMismatch,
 			"the archive of '%s' has %d bytes instead of %d", n.Path, size, n.NarSize)
-	}
-	got := hashes.Hash{Algorithm: "sha256", Digest: hash.Sum(nil)}
-	if !got.Equal(expected) {
+	case !got.Equal(expected):
 		return nil, step.Fail(step.HashMismatch,
 			"hash mismatch in the archive of '%s':\n  specified: %s\n     got:    %s", n.Path, expected, got)
 	}
-	return top, nil
+	return top, wrong
 }

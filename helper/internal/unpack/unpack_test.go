@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"nixbk/helper/internal/document"
 	"nixbk/helper/internal/nar"
 	"nixbk/helper/internal/step"
 	"nixbk/helper/internal/store"
@@ -37,15 +40,15 @@ func sri(data []byte) string {
 func TestAll(t *testing.T) {
 	small := archive("hello")
 	large := archive(strings.Repeat("large", 1<<20))
-	promise := func(data []byte, change func(*step.Nar)) step.Nar {
+	promise := func(data []byte, change func(*step.Nar)) document.Nar {
 		n := step.Nar{Path: path, NarHash: sri(data), NarSize: uint64(len(data)), Compression: "none"}
 		change(&n)
-		return n
+		return document.Nar{Nar: n}
 	}
 	same := func(*step.Nar) {}
 	cases := map[string]struct {
 		data []byte
-		nar  step.Nar
+		nar  document.Nar
 		want string
 	}{
 		"small": {small, promise(small, same), ""},
@@ -90,7 +93,7 @@ func TestAll(t *testing.T) {
 			if err := os.WriteFile(file, c.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			outputs, err := All([]step.Nar{c.nar}, in, func(int) string { return file })
+			outputs, err := All([]document.Nar{c.nar}, in, func(int) string { return file })
 			_, stat := os.Stat(root + path)
 			if c.want == "" {
 				want := map[string]step.Output{path[len("/nix/store/"):]: {
@@ -118,15 +121,15 @@ func TestMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var nars []step.Nar
+	var nars []document.Nar
 	for i := range 50 {
 		data := archive(strconv.Itoa(i))
 		if err := os.WriteFile(filepath.Join(root, strconv.Itoa(i)), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		nars = append(nars, step.Nar{
+		nars = append(nars, document.Nar{Nar: step.Nar{
 			Path: step.Text(path + strconv.Itoa(i)), NarHash: sri(data), NarSize: uint64(len(data)),
-		})
+		}})
 	}
 	outputs, err := All(nars, in, func(i int) string { return filepath.Join(root, strconv.Itoa(i)) })
 	if err != nil || len(outputs) != len(nars) {
@@ -139,3 +142,57 @@ func TestMany(t *testing.T) {
 		}
 	}
 }
+
+// fuzzed unpacks archives to one path, each with the size and hash it has.
+func fuzzed(t *testing.T, root string, archives ...[]byte) error {
+	t.Helper()
+	var nars []document.Nar
+	for _, data := range archives {
+		nars = append(nars, promised(data))
+	}
+	_, err := unpackAll(t, root, nars, archives)
+	return err
+}
+
+func unpackAll(t *testing.T, root string, nars []document.Nar, archives [][]byte) (map[string]step.Output, error) {
+	t.Helper()
+	in, err := store.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(in.Fd()) })
+	source := func(i int) string { return filepath.Join(root, "nars", strconv.Itoa(i)) }
+	if err := os.Mkdir(filepath.Join(root, "nars"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i, data := range archives {
+		if err := os.WriteFile(source(i), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return All(nars, in, source)
+}
+
+// unpackOne unpacks one archive and returns why it could not be; whatever the
+// reason, nothing of it may be left then.
+func unpackOne(t *testing.T, n document.Nar, data []byte) string {
+	t.Helper()
+	root := t.TempDir()
+	_, err := unpackAll(t, root, []document.Nar{n}, [][]byte{data})
+	found, failed := os.ReadDir(root + "/nix/store")
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	if err == nil {
+		if len(found) != 1 {
+			t.Errorf("%d objects were made", len(found))
+		}
+		return ""
+	}
+	if len(found) != 0 {
+		t.Errorf("%v is left after %v", found, err)
+	}
+	return err.Error()
+}
+
+func startsWith(text, start string) bool { return strings.HasPrefix(text, start) }

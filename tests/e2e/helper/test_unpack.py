@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 from typing import TYPE_CHECKING, Final
 
 from nixbk.llb.mounts import Mount
@@ -101,6 +104,85 @@ def test_unpack_refuses(bench: Bench) -> None:
     ):
         done = unpack(bench, (A, _TREE), **changes)
         assert (done.exit_code, done.report) == (exit_code, f"nixbk: {report}")
+
+
+def test_compressions(bench: Bench) -> None:
+    """Files of binary caches become the same objects, and are refused beyond the signed size."""
+    fields = bench.nar(A, _TREE)
+    for compression, compress in (
+        ("gzip", gzip.compress),
+        ("bzip2", bz2.compress),
+        ("xz", lzma.compress),
+    ):
+        for half in (0, 100):  # one stream, two
+            data = (compress(_TREE[:half]) if half else b"") + compress(_TREE[half:])
+            done = unpack(bench, (A, data), **{**fields, "compression": compression})
+            assert done.exit_code == 0, done.log
+            assert done.files == {
+                **_STORE,
+                **{A + path: text for path, text in _TREE_FILES.items()},
+            }
+        for data, message in (
+            (compress(bytes(100_000_000)), f"the archive of '{A}' is longer than its "),
+            (compress(_TREE)[:-2], f"unpacking '{A}': bad {compression} data: unexpected end"),
+            (compress(_TREE) + b"garbage", f"unpacking '{A}': bad {compression} data: "),
+        ):
+            done = unpack(bench, (A, data), **{**fields, "compression": compression})
+            assert done.exit_code == 102, done.log
+            assert done.report.startswith(f"nixbk: hash-mismatch: {message}")
+
+
+def test_content_address(bench: Bench) -> None:
+    """A path must follow from its content where it is said to."""
+    path = "/nix/store/8zv8i345w2xn27jrxj4cyjc6x3b4am1q-hello"  # nix store add --mode flat
+    address = "fixed:sha256:00xyyr3fi8l6hb839bv3f7yb86yjv7xi1cgh1xnhipym4asvb4aq"
+    done = unpack(bench, (path, nar.file_nar(b"hello\n")), contentAddress=address)
+    assert done.exit_code == 0, done.log
+    done = unpack(bench, (path, nar.file_nar(b"hullo\n")), contentAddress=address)
+    assert (done.exit_code, done.report) == (
+        102,
+        (
+            f"nixbk: hash-mismatch: hash mismatch in the content of '{path}':\n"
+            f"  specified: {address}\n"
+            "     got:    fixed:sha256:1wwm4nzs3rfyfpr7ybxf2ryfrj19a3g8aa5x0hx9rh4xrckkjphn"
+        ),
+    )
+
+
+def test_pack(bench: Bench) -> None:
+    """An object that is mounted becomes the file of a cache, and that the object again."""
+    step = {"nars": [bench.nar(A, _TREE)]}
+    mounts = [bench.nar_mount(0, _TREE)]
+    made = bench.exec("unpack", step, program="unpack", mounts=mounts)
+    nar_fields = {k: v for k, v in bench.nar(A, _TREE).items() if k in {"narHash", "narSize"}}
+    for compression, decompress in (
+        ("none", bytes),
+        ("gzip", gzip.decompress),
+        ("xz", lzma.decompress),
+        ("zstd", None),
+    ):
+        pack = bench.exec(
+            "pack",
+            {"path": A, "compression": compression},
+            program="unpack",
+            mounts=[Mount(A, made.root, selector=A[1:])],
+        )
+        done = bench.run(pack, file="nar", listed=False)
+        assert done.exit_code == 0, done.log
+        digest = Hash(HashAlgorithm.SHA256, hashlib.sha256(done.data).digest())
+        assert json.loads(done.text) == {
+            "compression": compression,
+            "fileHash": digest.sri(),
+            "fileSize": len(done.data),
+            **nar_fields,
+            "path": A,
+            "version": 1,
+        }
+        if decompress is not None:
+            assert decompress(done.data) == _TREE
+        again = unpack(bench, (A, done.data), **nar_fields, compression=compression)
+        assert again.exit_code == 0, again.log
+        assert again.files == {**_STORE, **{A + path: text for path, text in _TREE_FILES.items()}}
 
 
 def test_collect(bench: Bench) -> None:
