@@ -15,6 +15,7 @@ from benchmarks.measure import in_turns, peak, ratio, run
 from benchmarks.places import DEMO, NIXBK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from benchmarks.measure import Row, Run
@@ -32,12 +33,7 @@ def measure(places: Places, rounds: int) -> list[Row]:
     """Plan and apply of the example to U, and the memory of the client."""
     if not places.builder.startswith("docker"):
         raise RuntimeError("the unit is a build by Docker: choose an engine that is one")
-    dockerfile = _dockerfile(places.scratch / "dockerfile")
     demo = places.copy_of_demo("demo")
-
-    def build() -> Run:
-        command = ["docker", "buildx", "build", "--tag", _IMAGE, str(dockerfile)]
-        return run(command, environ=places.environ)
 
     def nixbk(*words: str) -> Run:
         return run([NIXBK, *words], cwd=demo, environ=places.environ)
@@ -47,7 +43,7 @@ def measure(places: Places, rounds: int) -> list[Row]:
     nixbk("apply")
     nixbk("plan", "--detailed-exitcode")  # fails unless there is nothing to do
     runs = in_turns(
-        {"U": build, "plan": lambda: nixbk("plan"), "apply": lambda: nixbk("apply")}, rounds
+        {"U": unit(places), "plan": lambda: nixbk("plan"), "apply": lambda: nixbk("apply")}, rounds
     )
     return [
         ratio("no-op plan / U", runs, "plan", "U", LIMIT),
@@ -55,6 +51,13 @@ def measure(places: Places, rounds: int) -> list[Row]:
         peak("client memory, plan", runs["plan"], CLIENT_LIMIT_MB),
         peak("client memory, apply", runs["apply"], CLIENT_LIMIT_MB),
     ]
+
+
+def unit(places: Places) -> Callable[[], Run]:
+    """What takes the time U."""
+    dockerfile = _dockerfile(places.scratch / "dockerfile")
+    command = ["docker", "buildx", "build", "--tag", _IMAGE, str(dockerfile)]
+    return lambda: run(command, environ=places.environ)
 
 
 def _dockerfile(folder: Path) -> Path:

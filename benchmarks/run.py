@@ -24,13 +24,22 @@ if TYPE_CHECKING:
 
     from benchmarks.places import Places
 
-BENCHMARKS: Final = ("startup", "noop", "derivations", "overhead", "outputs", "minipkgs")
+BENCHMARKS: Final = (
+    "startup",
+    "noop",
+    "derivations",
+    "overhead",
+    "outputs",
+    "substitutes",
+    "minipkgs",
+)
 ROUNDS: Final = {
     "startup": 5,
     "noop": 7,
     "derivations": 5,
     "overhead": 3,
     "outputs": 3,
+    "substitutes": 3,
     "minipkgs": 1,
 }
 

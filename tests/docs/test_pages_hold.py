@@ -30,7 +30,7 @@ REFERENCE: Final = DOCS / "reference"
 ROOT_PAGES: Final = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES: Final = [*ROOT_PAGES, *sorted(DOCS.rglob("*.md"))]
 COLUMNS: Final = 80
-TABLES: Final = ("images", "inputs")
+TABLES: Final = ("images", "inputs", "substituters")
 FREE: Final = ("env", "labels", "paths")
 """Tables of the manifest whose keys are the user's."""
 
@@ -148,6 +148,8 @@ def model_keys() -> Iterator[str]:
     fields = Manifest.model_fields
     image = get_args(fields["images"].annotation)[1]
     yield from (f"inputs.<name>.{key}" for key in keys(get_args(fields["inputs"].annotation)[1]))
+    cache = get_args(fields["substituters"].annotation)[1]
+    yield from (f"substituters.<name>.{key}" for key in keys(cache))
     yield from (f"sandbox.{key}" for key in keys(fields["sandbox"].annotation))
     for key in keys(image):
         if key not in {"layers", "outputs"}:
@@ -192,8 +194,15 @@ def reference(name: str) -> str:
 
 
 def commands() -> list[str]:
-    """The names of all commands."""
-    return list(getattr(typer.main.get_command(app), "commands", {}))
+    """The words of all commands, with hyphens between them."""
+    found: list[str] = []
+    pending: list[tuple[str, Any]] = [("", typer.main.get_command(app))]
+    while pending:
+        prefix, group = pending.pop()
+        below = getattr(group, "commands", {}).items()
+        found += [f"{prefix}{name}" for name, _ in below]
+        pending += [(f"{prefix}{name}-", command) for name, command in below]
+    return found
 
 
 def test_commands_are_documented() -> None:

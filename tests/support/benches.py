@@ -13,7 +13,7 @@ from nixbk.apply.solver import Solver
 from nixbk.llb.platforms import LINUX_AMD64
 from nixbk.planner.build_graph import BuildGraph
 from nixbk.planner.images import wanted as wanted_by
-from nixbk.planner.survey import Survey, learn, survey
+from nixbk.planner.survey import Survey, examine
 from nixbk.planner.workshop import Flavour, HelperFile, Workshop
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ class Bench:
         solver = Solver(lambda: nullcontext(MemoryBuild(self.cache, self.run)))
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
         images = [self.lock.images[image]] if image else list(self.lock.images.values())
-        order = graph.build_order([i.drv_path for locked in images for i in locked.installables])
-        learn(graph, order, self.known, prober)
-        wanted = [path for locked in images for path in wanted_by(locked)]
-        return graph, solver, survey(graph, order, wanted, prober)
+        wanted = [output for locked in images for output in wanted_by(graph, locked)]
+        order = graph.build_order([step for step, _ in wanted])
+        return graph, solver, examine(graph, order, wanted, self.known, prober)
 
     def apply(self, jobs: int = 2, *, keep_going: bool = False) -> list[str]:
         """Build what is missing; the names of what ran."""

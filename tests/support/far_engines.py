@@ -147,7 +147,10 @@ def running(
 
 @contextlib.contextmanager
 def tcp_buildkitd(
-    folder: Path, certificates: Certificates | None, size_mb: int | None = None
+    folder: Path,
+    certificates: Certificates | None,
+    size_mb: int | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[int]:
     """A buildkitd at a port; the port.
 
@@ -155,6 +158,7 @@ def tcp_buildkitd(
         folder: for its files; what it builds is below ``root``.
         certificates: its own; it then asks its clients for theirs.
         size_mb: of a disk for ``root``, which nobody else sees; None for that of *folder*.
+        options: further ones of its command line.
     """
     port, group = free_port(), f"nixbk-test-{secrets.token_hex(4)}"
     config, root = folder / "buildkitd.toml", folder / "root"
@@ -168,6 +172,7 @@ def tcp_buildkitd(
         f"{parts()['buildkit']}/buildkitd",
         *("--config", config, "--root", root, "--addr", f"tcp://127.0.0.1:{port}"),
         *("--oci-worker-snapshotter=overlayfs", "--containerd-worker=false"),
+        *options,
     ]
     if certificates is not None:
         ca, certificate, key = certificates.server

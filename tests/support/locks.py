@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nixbk.graph.closure import closure
 from nixbk.nix.derivation import Derivation, DerivationOutput
 from nixbk.nix.environment import placeholder
 from nixbk.nix.hashes import Hash, HashAlgorithm
@@ -14,13 +15,17 @@ from nixbk.nix.store_path import StorePath
 from nixbk.schema.lock import (
     BundleOrigin,
     Lock,
+    LockedArchive,
     LockedImage,
     LockedInstallable,
     LockedSource,
+    LockedSubstitute,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from nixbk.schema.lock import Compression
 
 SOURCE = "seed"
 
@@ -88,6 +93,48 @@ def _derivation(name: str, inputs: Sequence[str], seed: StorePath) -> Derivation
     )
 
 
+def archive(name: str, substituter: str = "main", compression: Compression = "xz") -> LockedArchive:
+    """A file of a cache, the same for a name and compression in every cache."""
+    file_hash = Hash.of(f"{compression}:{name}".encode())
+    url = f"nar/{name}.nar.{compression}"
+    return LockedArchive(substituter, url, file_hash, 10, compression)
+
+
+def substitute(
+    name: str, references: Sequence[str] = (), archives: Sequence[LockedArchive] = ()
+) -> LockedSubstitute:
+    """What a cache has of the output of the derivation *name*."""
+    return LockedSubstitute(
+        path=store_path(name),
+        nar_hash=Hash.of(name.encode()),
+        nar_size=100,
+        references=tuple(sorted(store_path(reference) for reference in references)),
+        archives=tuple(archives) or (archive(name),),
+    )
+
+
+def substituted_lock(
+    lock: Lock, found: Sequence[LockedSubstitute], *, fallback: bool = False
+) -> Lock:
+    """*lock* with derivations of one output replaced by what caches have.
+
+    Without *fallback* it has no derivations but those that are built.
+    """
+    made = {store_path(drv.name): path for path, drv in lock.derivations.items()}
+    substituted = {(made[item.path], "out"): item.path for item in found}
+    changed = replace(
+        lock,
+        substitutes={item.path: item for item in found},
+        substituted=substituted,
+        fallback=fallback,
+    )
+    if fallback:
+        return changed
+    kept = set(closure(changed.roots, changed.inputs_of))
+    derivations = {path: drv for path, drv in lock.derivations.items() if path in kept}
+    return replace(changed, derivations=derivations)
+
+
 KINDS = {
     "floating": DerivationOutput("", "r:sha256", ""),
     "impure": DerivationOutput("", "r:sha256", "impure"),
@@ -111,7 +158,9 @@ def floating_lock(graph: Mapping[str, Sequence[str]], kinds: Mapping[str, str]) 
         key: replace(
             image,
             installables=tuple(
-                replace(found, paths={}) if found.drv_path.name[:-4] in kinds else found
+                replace(found, paths={})
+                if found.drv_path and found.drv_path.name[:-4] in kinds
+                else found
                 for found in image.installables
             ),
         )

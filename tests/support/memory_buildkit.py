@@ -72,6 +72,9 @@ class MemoryCache:
         records: what each cached output holds, by cache key and output index.
         ran: names of the execs that ran, in order.
         names: of the execs that ran at any time, by cache key.
+        refused: what is said of downloads that fail, by their URL.
+        broken: what is said of archives whose unpacking fails, by their SHA-256.
+        asked: the URLs that were downloaded from, in order.
         ops: operations by digest, parsed once.
         keys: cache keys by digest, computed once.
     """
@@ -79,6 +82,9 @@ class MemoryCache:
     records: dict[tuple[str, int], bytes] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     ops: dict[str, pb.Op] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
 
@@ -101,9 +107,11 @@ class MemoryBuild:
         self._run = run
         self._lock = RLock()
 
-    def solve(self, definition: pb.Definition, *, evaluate: bool = True) -> Ref | None:
+    def solve(
+        self, definition: pb.Definition, *, evaluate: bool = True, limit_s: float | None = None
+    ) -> Ref | None:
         """Evaluate the terminal operation's input."""
-        del evaluate
+        del evaluate, limit_s
         with self._lock:
             evaluation = _Evaluation(definition, self.cache, self._run)
             key, index = evaluation.terminal()
@@ -169,9 +177,8 @@ class _Evaluation:
         op = self._ops[digest]
         for source in op.inputs:
             self._evaluate(source.digest, source.index)
-        if op.HasField("source") and REFUSED in op.source.identifier:
-            message = f'Get "{op.source.identifier}": dial tcp 127.0.0.1:1: connection refused'
-            raise self._failure(digest, message)
+        if op.HasField("source"):
+            self._download(op.source.identifier, digest)
         result = b""
         if op.HasField("exec"):
             for mount in op.exec.mounts:
@@ -190,6 +197,14 @@ class _Evaluation:
             return
         self._cache.records[key, index] = result
 
+    def _download(self, url: str, digest: str) -> None:
+        if REFUSED in url:
+            message = f'Get "{url}": dial tcp 127.0.0.1:1: connection refused'
+            raise self._failure(digest, message)
+        self._cache.asked.append(url)
+        if url in self._cache.refused:
+            raise self._failure(digest, self._cache.refused[url])
+
     def _exec(self, op: pb.Op, digest: str) -> bytes:
         text = "".join(
             entry.partition("=")[2] for entry in op.exec.meta.env if entry.startswith("NIXBK_STEP")
@@ -202,6 +217,13 @@ class _Evaluation:
                 raise self._failure(digest, str(error)) from error
             assert isinstance(result, bytes)
             return result
+        if step["kind"] == "unpack":
+            sources = [self._ops[i.digest].source for i in op.inputs]
+            for source in sources:
+                said = self._cache.broken.get(source.attrs.get("http.checksum", "")[7:])
+                if said is not None:
+                    failed = self._failure(digest, "exit code: 1")
+                    raise failed.with_log(self._names[digest], [f"nixbk: hash-mismatch: {said}"])
         if step["kind"] == "collect":
             results = [m for m in op.exec.mounts if m.dest.startswith("/.nixbk/in/")]
             results.sort(key=lambda m: int(m.dest.rpartition("/")[2]))

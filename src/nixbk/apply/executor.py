@@ -18,8 +18,8 @@ from nixbk.apply.prober import is_miss
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError
-from nixbk.planner.build_graph import RealisationChangedError
 from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE
+from nixbk.planner.knowledge import RealisationChangedError
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.schedule import Schedule
 from nixbk.planner.steps import UnsupportedDerivationError
@@ -101,24 +101,31 @@ class Executor:
         """
         schedule = Schedule(self.graph, to_build)
         running: dict[Future[bytes], StorePath] = {}
-        done: set[StorePath] = set()
+        done: dict[StorePath, bytes] = {}
+        unkept: list[StorePath] = []
         met: ProbeMetError | None = None
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
                 while schedule:
                     if met is None:  # else what runs may end; nothing new begins
                         self._start(schedule, pool, running)
+                    self._keep(unkept, done)  # while the builder is at work
                     if not running:
                         break  # what is left needs what failed
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
+                        drv = running.pop(future)
                         try:
-                            self._finish(schedule, running.pop(future), future, done)
+                            self._finish(schedule, drv, future, done)
                         except ProbeMetError as error:
                             met = error
+                        if drv in done:
+                            unkept.append(drv)
             except BaseException:
                 self.solver.abandon()
                 raise
+            finally:
+                self._keep(unkept, done)
         if met:
             raise met
         if self.failed:
@@ -139,7 +146,11 @@ class Executor:
                 running[pool.submit(self._build_step, drv, step)] = drv
 
     def _finish(
-        self, schedule: Schedule, drv: StorePath, future: Future[bytes], done: set[StorePath]
+        self,
+        schedule: Schedule,
+        drv: StorePath,
+        future: Future[bytes],
+        done: dict[StorePath, bytes],
     ) -> None:
         """Take note of how a build ended."""
         try:
@@ -149,7 +160,7 @@ class Executor:
             return
         self._note(drv, result)
         schedule.done(drv)
-        done.add(drv)
+        done[drv] = result
 
     def _step(self, drv: StorePath) -> Step | None:
         """What is to be run for *drv*; None when it failed."""
@@ -182,14 +193,18 @@ class Executor:
 
     def _note(self, drv: StorePath, result: bytes) -> None:
         realisation = Realisation.from_bytes(result)
-        digest = self.graph.step(drv, Flavour.PROBE).digest
         try:
             self.graph.realise(drv, realisation)
         except RealisationChangedError:
-            self.known.forget(digest)
+            self.known.forget(self.graph.step(drv, Flavour.PROBE).digest)
             raise
-        if self.graph.is_lasting(drv):
-            self.known.store(digest, result)
+
+    def _keep(self, unkept: list[StorePath], done: Mapping[StorePath, bytes]) -> None:
+        """Keep the results of *unkept*, which then is empty, for the next time."""
+        while unkept:
+            drv = unkept.pop()
+            if self.graph.is_lasting(drv):
+                self.known.store(self.graph.step(drv, Flavour.PROBE).digest, done[drv])
 
     def _build_step(self, drv: StorePath, step: Step) -> bytes:
         try:

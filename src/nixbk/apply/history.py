@@ -69,7 +69,7 @@ def _derivations(manifest: Path, lock_file: Path, text: str) -> Iterator[StorePa
     from nixbk.apply.realise import evaluate  # noqa: PLC0415  loads what evaluates
 
     for row in evaluate(manifest, [text]).lock.images[COMMAND_LINE].installables:
-        if row.drv_path != found:
+        if row.drv_path is not None and row.drv_path != found:
             yield row.drv_path
 
 

@@ -10,14 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from nixbk.buildkit.errors import BuildFailed
+from nixbk.buildkit.shared_cache import NOT_SHARED
 from nixbk.llb.mounts import REFUSED_SHARING
-from nixbk.planner.compiler import REFUSED_URL, RESULT_FILE
+from nixbk.planner.compiler import RESULT_FILE
+from nixbk.planner.operations import REFUSED_URL
 from nixbk.planner.workshop import PROBE_IP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nixbk.apply.solver import Solver
+    from nixbk.buildkit.shared_cache import SharedCache
     from nixbk.llb.vertex import Output
     from nixbk.planner.compiler import Compiler
 
@@ -27,7 +30,9 @@ _MISSES: Final = (
     PROBE_IP,
     REFUSED_URL.removeprefix("http://"),
 )
-_GROUP: Final = 200
+_GROUP: Final = 500
+_GROUP_INPUTS: Final = 20_000
+_PARTS: Final = 8
 
 
 def is_miss(error: BuildFailed) -> bool:
@@ -51,35 +56,65 @@ def is_miss_text(message: str) -> bool:
 
 
 class CacheProber:
-    """A :class:`nixbk.planner.survey.Prober` over one running build; asks about nothing twice."""
+    """A :class:`nixbk.planner.survey.Prober` over one running build; asks about nothing twice.
 
-    def __init__(self, solver: Solver, compiler: Compiler) -> None:
-        """Ask through *solver*, with vertices of *compiler*, which makes probes."""
+    Attributes:
+        read: the result files that were read, by the root of their step.
+    """
+
+    def __init__(self, solver: Solver, compiler: Compiler, cache: SharedCache = NOT_SHARED) -> None:
+        """Ask through *solver*, with vertices of *compiler*, which makes probes.
+
+        Where cache is shared, results are read from file systems of their own, which the caches of
+        other builders have, and not from all that a step left. Where it is taken from others, each
+        output is asked for alone, since what needs several would have BuildKit fetch them all, and
+        what it is made of before it: what BuildKit is about to fetch for a step that turns out to
+        be missing, it takes for missing as well, as long as the build lasts.
+
+        Args:
+            solver: a running build.
+            compiler: makes probes.
+            cache: where cache is taken from and kept.
+        """
+        self.read: dict[Output, bytes] = {}
         self._solver = solver
         self._compiler = compiler
+        self._cache = cache
         self._asked: dict[Output, bool] = {}
 
     def cached(self, roots: Sequence[Output]) -> Sequence[bool]:
-        """Whether each output is in the cache: one question when all are, else one for each."""
-        new = [root for root in roots if root not in self._asked]
-        for start in range(0, len(new), _GROUP):
-            group = new[start : start + _GROUP]
-            self._asked.update(zip(group, self._cached_group(group), strict=True))
+        """Whether each output is in the cache: one question when all are, few when most are."""
+        new = list(dict.fromkeys(root for root in roots if root not in self._asked))
+        with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
+            if self._cache.imports:
+                for level in _levels(new):
+                    left = level - self._asked.keys()
+                    self._asked.update(zip(left, pool.map(self._there, left), strict=True))
+                return [self._asked[root] for root in roots]
+            groups = _groups(new)
+            while groups:
+                missing = []
+                for group, there in zip(groups, pool.map(self._all_there, groups), strict=True):
+                    if there or len(group) == 1:
+                        self._asked.update(dict.fromkeys(group, there))
+                    else:
+                        missing.append(group)
+                groups = [part for group in missing for part in _parts(group)]
         return [self._asked[root] for root in roots]
 
     def results(self, roots: Sequence[Output]) -> Sequence[bytes | None]:
         """The result file in each step's root, None where it is not in the cache."""
+        there = self.cached(roots) if self._cache.imports else [True] * len(roots)
         with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
-            return list(pool.map(self._result, roots))
-
-    def _cached_group(self, roots: Sequence[Output]) -> Sequence[bool]:
-        if len(roots) > 1 and self._all_there(roots):
-            return [True] * len(roots)
-        with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
-            return list(pool.map(self._there, roots))
+            read = pool.map(lambda root, there: self._result(root) if there else None, roots, there)
+            found = list(read)
+        self.read.update((root, data) for root, data in zip(roots, found, strict=True) if data)
+        return found
 
     def _all_there(self, roots: Sequence[Output]) -> bool:
         """Whether all are in the cache; then only the probe that needs them all fails."""
+        if len(roots) == 1:
+            return self._there(roots[0])
         together = self._compiler.together(roots)
         try:
             self._solver.solve(together)
@@ -100,9 +135,42 @@ class CacheProber:
         return True
 
     def _result(self, root: Output) -> bytes | None:
+        place = self._compiler.below(root) if self._cache.is_shared else root
         try:
-            return self._solver.read(root, RESULT_FILE)
+            return self._solver.read(place, RESULT_FILE)
         except BuildFailed as error:
             if not is_absent(error):
                 raise
             return None
+
+
+def _levels(roots: Sequence[Output]) -> list[set[Output]]:
+    """*roots* and the steps that they are made of, inputs first."""
+    found = set(roots)
+    for root in roots:
+        for vertex in (root.vertex, *root.vertex.ancestry):
+            found.update(output for output in vertex.inputs if output.vertex.kind == "exec")
+    levels: dict[int, set[Output]] = {}
+    for output in found:
+        levels.setdefault(output.vertex.depth, set()).add(output)
+    return [levels[depth] for depth in sorted(levels)]
+
+
+def _groups(roots: Sequence[Output]) -> list[list[Output]]:
+    """*roots*, in groups that one definition has room for."""
+    groups: list[list[Output]] = []
+    inputs = 0
+    for root in roots:
+        size = len(root.vertex.inputs)
+        if not groups or len(groups[-1]) == _GROUP or inputs + size > _GROUP_INPUTS:
+            groups.append([])
+            inputs = 0
+        groups[-1].append(root)
+        inputs += size
+    return groups
+
+
+def _parts(group: list[Output]) -> list[list[Output]]:
+    """A group in which something is missing, in parts: mostly it is little, or all of it."""
+    size = -(-len(group) // _PARTS)
+    return [group[start : start + size] for start in range(0, len(group), size)]

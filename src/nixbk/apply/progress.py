@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.failures import REPORT
 from nixbk.apply.prober import is_miss_text
+from nixbk.apply.sizes import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nixbk.apply.logs import StepLogs
     from nixbk.nix.store_path import StorePath
     from nixbk.proto.control_pb2 import StatusResponse, Vertex
 
 LOG_LINES: Final = 20
+TOLD_FETCHES: Final = 30
+"""Of more than these, what is fetched is told in so many lines as there are tenths."""
+TENTHS: Final = 10
 _NANOSECONDS: Final = 1_000_000_000
 _BUILD: Final = ("building", "built")
 _DOWNLOAD: Final = ("fetching", "fetched")
@@ -55,11 +59,30 @@ class _Vertex:
     partial: str = ""
 
 
+@dataclass(slots=True)
+class _Fetches:
+    """What is fetched from binary caches.
+
+    Attributes:
+        count: store paths to fetch.
+        size_bytes: of all of them.
+        running: since when each step is fetched, with its paths.
+    """
+
+    count: int
+    size_bytes: int
+    running: dict[StorePath, tuple[float, Sequence[StorePath]]] = field(default_factory=dict)
+    done: int = 0
+    done_bytes: int = 0
+    told: int = 0
+
+
 class Progress:
     """Follows the steps of one apply.
 
     Attributes:
         ran: steps that BuildKit executed, whether or not they succeeded.
+        fetched_paths: store paths that it has from binary caches now.
         say: takes one line for the user.
         keep: where the logs of steps are kept.
     """
@@ -82,10 +105,12 @@ class Progress:
         """
         self.keep = keep
         self.ran: dict[StorePath, float] = {}
+        self.fetched_paths: set[StorePath] = set()
         self.say = say
         self._logs = logs
         self._starts = starts
         self._vertices: dict[str, _Vertex] = {}
+        self._fetches = _Fetches(0, 0)
         self._lock = Lock()
 
     def watch(self, digest: str, step: StorePath, *, download: bool = False) -> None:
@@ -145,12 +170,58 @@ class Progress:
         now_s = time.monotonic()
         with self._lock:
             vertices = [v for v in self._vertices.values() if v.said_start and not v.ended]
-            return tuple(
+            fetches = [
+                Running(path.name, now_s - since_s, "fetching")
+                for since_s, paths in self._fetches.running.values()
+                for path in paths
+            ]
+            builds = [
                 Running(
                     _name(vertex.step), now_s - vertex.seen_s, vertex.log[-1] if vertex.log else ""
                 )
                 for vertex in sorted(vertices, key=lambda vertex: vertex.seen_s)
-            )
+            ]
+            return (*fetches, *builds)
+
+    def begin_fetches(self, count: int, size_bytes: int) -> None:
+        """Take note that so many store paths are to be fetched."""
+        with self._lock:
+            self._fetches = _Fetches(count, size_bytes)
+
+    def fetching(self, step: StorePath, paths: Sequence[StorePath]) -> None:
+        """Take note that a step begins to fetch *paths*."""
+        with self._lock:
+            self._fetches.running[step] = (time.monotonic(), paths)
+
+    def not_fetched(self, step: StorePath) -> None:
+        """Take note that a step failed."""
+        with self._lock:
+            self._fetches.running.pop(step, None)
+
+    def fetched(self, step: StorePath, size_bytes: int) -> None:
+        """Take note that a step has fetched its paths."""
+        with self._lock:
+            fetches = self._fetches
+            _, paths = fetches.running.pop(step)
+            self.fetched_paths.update(paths)
+            fetches.done += len(paths)
+            fetches.done_bytes += size_bytes
+            if fetches.count <= TOLD_FETCHES:
+                names = ", ".join(path.name for path in paths)
+                self.say(f"fetched {names}, {size_text(size_bytes)}")
+            elif (tenth := fetches.done * TENTHS // fetches.count) > fetches.told:
+                fetches.told = tenth
+                self.say(f"fetched {self._fetches_text()}")
+
+    def fetches(self) -> str:
+        """How far it is with what is fetched; empty when nothing is."""
+        with self._lock:
+            return f"fetched {self._fetches_text()}" if self._fetches.running else ""
+
+    def _fetches_text(self) -> str:
+        found = self._fetches
+        done, size = size_text(found.done_bytes), size_text(found.size_bytes)
+        return f"{found.done} of {found.count} paths, {done} of {size}"
 
     def _take_log(self, vertex: _Vertex, text: str) -> None:
         *lines, vertex.partial = (vertex.partial + text).split("\n")

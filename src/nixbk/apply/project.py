@@ -97,9 +97,13 @@ def open_project(
 
 
 def _fresh(reading: Future[Manifest], lock: Lock, manifest_name: str, lock_name: str) -> Manifest:
-    """The manifest, once it is read and seen to be what was locked."""
+    """The manifest, once it is read and seen to be what was locked, and to trust what was."""
     manifest = reading.result()
     from nixbk.schema.freshness import require_fresh  # noqa: PLC0415  loads the models
 
     require_fresh(manifest, lock, manifest_name, lock_name)
+    if lock.substitutes:
+        from nixbk.schema.substitutes import require_trusted  # noqa: PLC0415  loads cryptography
+
+        require_trusted(lock, manifest, lock_name)
     return manifest

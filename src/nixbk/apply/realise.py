@@ -19,33 +19,40 @@ from nixbk.apply.failures import (
     failures_of,
     few,
 )
+from nixbk.apply.fetch import fetch_missing
+from nixbk.apply.fetch_failures import LostError
 from nixbk.apply.interruptible import interruptible
 from nixbk.apply.prober import CacheProber
 from nixbk.apply.rounds import until_settled
+from nixbk.apply.shared_cache import check_targets, keep_cache, remember
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
+from nixbk.errors import NixbkError
 from nixbk.planner.images import wanted
-from nixbk.planner.survey import learn, survey
+from nixbk.planner.survey import NobodyAsked, examine
 from nixbk.planner.workshop import Flavour
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.nix_command import NixCommand
 from nixbk.resolve.sources import bundle_folder, open_source
+from nixbk.resolve.substituters import Asking
 from nixbk.schema.files import read_lock, read_manifest
-from nixbk.schema.lock import BundleOrigin
+from nixbk.schema.lock import BundleOrigin, LockedImage
 from nixbk.schema.manifest import Image, Manifest
 from nixbk.schema.manifest_file import ManifestFile
+from nixbk.schema.substitutes import require_trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nixbk.apply.progress import Progress
     from nixbk.apply.workbench import Settings, Workbench
-    from nixbk.errors import NixbkError
     from nixbk.nix.store_path import StorePath
+    from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.realisation import RealisedOutput
+    from nixbk.resolve.caches.cache import Cache
     from nixbk.resolve.locker import Locked
-    from nixbk.schema.lock import Lock, LockedSource
+    from nixbk.schema.lock import Lock, LockedInstallable, LockedSource
 
 SPOOL_BYTES: Final = 8 * 1024 * 1024
 
@@ -56,13 +63,13 @@ class BuiltOutput:
 
     Attributes:
         installable: as the user wrote it.
-        derivation: its derivation path.
+        derivation: its derivation path; None when a store path was asked for.
         output: name of the output.
         info: what it is.
     """
 
     installable: str
-    derivation: StorePath
+    derivation: StorePath | None
     output: str
     info: RealisedOutput
 
@@ -70,7 +77,7 @@ class BuiltOutput:
         """The entry of ``nixbk build --json``."""
         return {
             "installable": self.installable,
-            "derivation": str(self.derivation),
+            "derivation": str(self.derivation) if self.derivation else None,
             "output": self.output,
             "path": str(self.info.path),
             "narHash": self.info.nar_hash.sri(),
@@ -142,13 +149,21 @@ def realise(
         NixbkError: something failed; when the rest is to go on, failures are returned instead.
     """
     lock_file = manifest_file.with_suffix(".lock")
-    locked = evaluate(manifest_file, installables)
+    asking = Asking(settings.environ, settings.netrc_file)
+    locked = evaluate(manifest_file, installables, asking)
+    for warning in locked.warnings:
+        settings.say(warning)
+
+    def caches() -> Mapping[str, Cache]:
+        manifest = read_manifest(manifest_file).manifest
+        require_trusted(locked.lock, manifest)
+        return settings.caches_of(manifest, manifest_file.parent)
 
     def work() -> Realised:
-        with open_workbench(
-            locked.lock, partial(open_locked, locked, lock_file), settings
-        ) as bench:
-            return until_settled(lambda: build_locked(bench, progress, check=check))
+        opener = partial(open_locked, locked, lock_file)
+        with open_workbench(locked.lock, opener, settings, caches) as bench:
+            check_targets(bench)
+            return until_settled(lambda: _build_or_lose(bench, progress, check=check))
 
     found = interruptible(settings.interruption, work)
     if found.error is not None and not settings.keep_going:
@@ -156,14 +171,24 @@ def realise(
     return found
 
 
-def evaluate(manifest_file: Path, installables: Sequence[str]) -> Locked:
-    """A lock of *installables* alone, with the inputs and the sandbox of the manifest, if any."""
+def evaluate(
+    manifest_file: Path, installables: Sequence[str], asking: Asking | None = None
+) -> Locked:
+    """A lock of *installables* alone, with inputs, sandbox and caches of the manifest, if any.
+
+    Args:
+        manifest_file: the manifest, which there need not be.
+        installables: as Nix users write them.
+        asking: how its caches are asked.
+    """
     inputs = Manifest.model_construct(images={})
     if manifest_file.exists():
         inputs = read_manifest(manifest_file).manifest
     wish = Manifest(
         inputs=inputs.inputs,
         sandbox=inputs.sandbox,
+        substituters=inputs.substituters,
+        fallback=inputs.fallback,
         images={COMMAND_LINE: Image(installables=tuple(installables))},
     )
     lock_file = manifest_file.with_suffix(".lock")
@@ -171,24 +196,43 @@ def evaluate(manifest_file: Path, installables: Sequence[str]) -> Locked:
     folder = manifest_file.parent
     nix = NixCommand(folder, without=(lock_file, bundle_folder(lock_file)))
     old = read_lock(lock_file) if lock_file.exists() else None
-    return make_lock(asked, folder, lock_file, nix, old=old)
+    return make_lock(asked, folder, lock_file, nix, old=old, asking=asking)
+
+
+def _build_or_lose(bench: Workbench, progress: Progress, *, check: bool) -> Realised:
+    """Build, also what cannot be fetched if the lock has its derivation."""
+    while True:
+        try:
+            return build_locked(bench, progress, check=check)
+        except LostError as error:
+            bench.lose(error, progress.say)
 
 
 def build_locked(bench: Workbench, progress: Progress, *, check: bool) -> Realised:
     """Build the installables of the bench's lock, as far as they can be built."""
     graph = bench.graph()
     installables = bench.lock.images[COMMAND_LINE].installables
-    roots = [found.drv_path for found in installables]
+    asked = list(wanted(graph, bench.lock.images[COMMAND_LINE]))
+    roots = [step for step, _ in asked]
     order = graph.build_order(roots)
-    asked = list(wanted(bench.lock.images[COMMAND_LINE]))
+    built_roots = [step for step in dict.fromkeys(roots) if not graph.is_leaf(step)]
     if check:  # what is built again needs its inputs, whether or not they are needed otherwise
-        asked += [need for drv in roots for need in graph.needs(drv)]
+        _require_built(graph, installables)
+        asked += [need for drv in built_roots for need in graph.needs(drv)]
     with bench.solving() as solver:
-        prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
-        learn(graph, order, bench.known, prober)
-        missing = survey(graph, order, asked, prober)
+        prober = CacheProber(solver, graph.compiler(Flavour.PROBE), bench.settings.cache)
+        # What this machine does not know is asked for by running its steps, cached or not; in a
+        # cache of others' the result files are to be had by themselves.
+        taken = bench.settings.cache.imports
+        results = prober if taken else NobodyAsked()
+        missing = examine(graph, order, asked, bench.known, prober, results=results)
+        if missing.refused:  # what needs those may be cached
+            missing = examine(graph, order, asked, bench.known, prober)
+        remember(bench, graph, order, prober)
     error: DerivationFailedError | BuildsFailedError | None = None
     built: frozenset[StorePath] = frozenset()
+    if missing.to_fetch:
+        fetch_missing(bench, graph, missing.to_fetch, progress)
     if missing.to_build:
         try:
             built = build_missing(bench, graph, missing, progress)
@@ -198,23 +242,41 @@ def build_locked(bench: Workbench, progress: Progress, *, check: bool) -> Realis
             error = failed
     unbuilt = error.unbuilt if error else frozenset()
     known = [drv for drv in order if graph.is_lasting(drv) and graph.is_known(drv)]
-    known = [drv for drv in known if drv not in unbuilt | built]
-    verify(graph, known, bench.known, bench.solving)
-    there = [found for found in installables if found.drv_path not in unbuilt]
+    known = [drv for drv in known if drv not in unbuilt | built | bench.read]
+    verify(graph, known, bench.known, bench.solving, bench.settings.cache)
+    there = [f for f in installables if unbuilt.isdisjoint(s for s, _ in graph.wanted(f))]
     failures = failures_of(error)
     if check:
-        again = [found.drv_path for found in there]
+        again = [step for found in there for step, _ in graph.wanted(found)]
         failures += check_again(bench, graph, list(dict.fromkeys(again)), progress)
+    if not failures:
+        made = [graph.step(step, Flavour.RUN).root for step in dict.fromkeys(roots)]
+        keep_cache(bench, graph, lambda _: made, order, progress.say)
     return Realised(
         tuple(
             BuiltOutput(found.text, found.drv_path, name, graph.info(path))
-            for found in there
+            for found in graph.located(LockedImage((), tuple(there))).installables
             for name in found.outputs
-            if (path := graph.output(found.drv_path, name)) is not None
+            if (path := found.paths.get(name)) is not None
         ),
         tuple(_failed(bench.lock, failures)),
         all_failed(failures) if failures else None,
     )
+
+
+def _require_built(graph: BuildGraph, installables: Sequence[LockedInstallable]) -> None:
+    """See that nothing that is to be built once more was fetched.
+
+    Raises:
+        NixbkError: something was.
+    """
+    for found in installables:
+        if any(graph.is_fetched(step) for step, _ in graph.wanted(found)):
+            raise NixbkError(
+                "it comes from a binary cache; there is no build of it to be repeated",
+                where=found.text,
+                hint="take 'substituters' out of the manifest to have it built",
+            )
 
 
 def _failed(lock: Lock, failures: Sequence[DerivationFailedError]) -> Iterator[FailedBuild]:
@@ -226,11 +288,12 @@ def _failed(lock: Lock, failures: Sequence[DerivationFailedError]) -> Iterator[F
         yield FailedBuild(text, failure.derivation, failure.kind, str(failure), failure.log)
     failed = {failure.derivation for failure in failures}
     for found in installables:
-        causes = [f.derivation for f in failures if found.drv_path in f.unbuilt - failed]
-        if causes:
+        drv = found.drv_path
+        causes = [f.derivation for f in failures if drv in f.unbuilt - failed]
+        if drv is not None and causes:
             names = few([derivation_name(cause) for cause in causes])
-            message = f"{derivation_name(found.drv_path)}: not built, because of {names}"
-            yield FailedBuild(found.text, found.drv_path, "dependency-failed", message)
+            message = f"{derivation_name(drv)}: not built, because of {names}"
+            yield FailedBuild(found.text, drv, "dependency-failed", message)
 
 
 def open_locked(locked: Locked, lock_file: Path, source: LockedSource) -> BinaryIO:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from nixbk.apply.executor import ProbeMetError
 from nixbk.errors import NixbkError
-from nixbk.planner.build_graph import RealisationChangedError
+from nixbk.planner.knowledge import RealisationChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

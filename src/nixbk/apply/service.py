@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.building import build_missing
 from nixbk.apply.executor import ProbeMetError
+from nixbk.apply.fetch import fetch_missing
+from nixbk.apply.fetch_failures import LostError
 from nixbk.apply.prober import CacheProber, is_miss
 from nixbk.apply.rounds import until_settled
+from nixbk.apply.shared_cache import check_targets, keep_cache, remember
 from nixbk.apply.targets import planned, targets
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
@@ -21,24 +24,29 @@ from nixbk.image.config import CONFIG_METADATA
 from nixbk.nix.store_path import StorePath
 from nixbk.planner.images import blueprint, compile_image, wanted
 from nixbk.planner.plan import planned_image
-from nixbk.planner.survey import Survey, learn, survey
+from nixbk.planner.survey import Survey, examine, survey
 from nixbk.planner.workshop import Flavour
 from nixbk.schema.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
 
     from nixbk.apply.progress import Progress
     from nixbk.apply.project import Project
     from nixbk.apply.targets import Target
     from nixbk.apply.workbench import Settings, Workbench
     from nixbk.buildkit.protocols import Build
+    from nixbk.llb.vertex import Output
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.images import ImageBlueprint
+    from nixbk.resolve.caches.cache import Cache
     from nixbk.schema.manifest import Image
 
 EXPORT_RETRIES: Final = 3
 BUILT_ANEW: Final = ("its content is to be built",)
+FETCHED_ANEW: Final = ("its content is to be fetched",)
 # Docker finds a layer there and removes it with the image it was part of, or finds no image of a
 # name that another client then makes. Source: moby/buildkit issue 6521. The last is what remains
 # for a moment of an export that was interrupted.
@@ -69,9 +77,18 @@ class ImageState:
 
 def make_plan(project: Project, settings: Settings) -> Plan:
     """What an apply would do now; builds nothing."""
-    with open_workbench(project.lock, project.open_source, settings) as bench:
+    with open_bench(project, settings) as bench:
         graph = bench.graph()
         return _plan(bench, graph, _inspect(project, bench, graph))
+
+
+def open_bench(project: Project, settings: Settings) -> AbstractContextManager[Workbench]:
+    """A workbench for a project; its caches are those of the manifest, which was verified then."""
+
+    def caches() -> Mapping[str, Cache]:
+        return settings.caches_of(project.manifest, project.manifest_file.parent)
+
+    return open_workbench(project.lock, project.open_source, settings, caches)
 
 
 def apply_plan(
@@ -95,7 +112,8 @@ def apply_plan(
         The plan that was carried out.
     """
     shown: list[Plan] = []
-    with open_workbench(project.lock, project.open_source, settings) as bench:
+    with open_bench(project, settings) as bench:
+        check_targets(bench)
 
         def attempt() -> None:
             graph = bench.graph()
@@ -103,9 +121,17 @@ def apply_plan(
             if not shown:
                 shown.append(_plan(bench, graph, states))
                 show(shown[0])
-            _realise(bench, graph, states, progress)
+            while True:
+                try:
+                    _realise(bench, graph, states, progress)
+                    break
+                except LostError as error:
+                    bench.lose(error, progress.say)
+                    graph = bench.graph()
+                    states = _inspect(project, bench, graph)
             for state in states:
                 _deliver(bench, graph, state, delivered)
+            _keep_cache(bench, graph, states, progress)
 
         until_settled(attempt)
     return shown[0]
@@ -114,19 +140,17 @@ def apply_plan(
 def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[ImageState]:
     """Hold every image against the cache and its targets."""
     locked = {key: project.lock.images[key] for key in project.images}
+    asked = {key: wanted(graph, image) for key, image in locked.items()}
     orders = {
-        key: graph.build_order([found.drv_path for found in image.installables])
-        for key, image in locked.items()
+        key: graph.build_order([step for step, _ in outputs]) for key, outputs in asked.items()
     }
+    every = list(dict.fromkeys(chain(*orders.values())))
     with bench.solving() as solver:
-        prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
-        learn(graph, list(dict.fromkeys(chain(*orders.values()))), bench.known, prober)
+        prober = CacheProber(solver, graph.compiler(Flavour.PROBE), bench.settings.cache)
         # one question for all images, which their surveys then share
-        asked = [output for image in locked.values() for output in wanted(image)]
-        survey(graph, list(dict.fromkeys(chain(*orders.values()))), asked, prober)
-        surveys = {
-            key: survey(graph, orders[key], wanted(image), prober) for key, image in locked.items()
-        }
+        examine(graph, every, list(dict.fromkeys(chain(*asked.values()))), bench.known, prober)
+        remember(bench, graph, every, prober)
+        surveys = {key: survey(graph, orders[key], asked[key], prober) for key in locked}
         places = _places(project, bench, graph, surveys, solver.build)
     return [
         ImageState(key, project.manifest.images[key], surveys[key], places[key], orders[key])
@@ -147,17 +171,23 @@ def _places(
     asked: list[tuple[str, Target, ImageBlueprint | None]] = []
     for key, found in surveys.items():
         image = project.manifest.images[key]
-        complete = not (found.to_build or found.to_send)
-        found_image = blueprint(graph, key, image, bench.workshop.platform) if complete else None
+        platform = bench.workshop.platform
+        found_image = blueprint(graph, key, image, platform) if found.complete else None
         asked += [(key, place, found_image) for place in targets(key, image, bench.client, folder)]
     with ThreadPoolExecutor(max(len(asked), 1)) as pool:
         reasons = pool.map(
-            lambda row: row[1].differences(row[2], build) if row[2] else BUILT_ANEW, asked
+            lambda row: row[1].differences(row[2], build) if row[2] else _anew(surveys[row[0]]),
+            asked,
         )
         places: dict[str, list[tuple[Target, tuple[str, ...]]]] = {key: [] for key in surveys}
         for (key, place, _), why in zip(asked, reasons, strict=True):
             places[key].append((place, why))
     return {key: tuple(rows) for key, rows in places.items()}
+
+
+def _anew(found: Survey) -> tuple[str, ...]:
+    """Why an image is made although nobody looked at what there is of it."""
+    return BUILT_ANEW if found.to_build or not found.to_fetch else FETCHED_ANEW
 
 
 def _realise(
@@ -166,14 +196,21 @@ def _realise(
     states: Sequence[ImageState],
     progress: Progress,
 ) -> None:
-    """Build what the surveys found missing and compare what is known with the builder's own."""
+    """Have what the surveys found missing and compare what is known with the builder's own.
+
+    Raises:
+        LostError: what cannot be fetched is to be built, and to be planned anew.
+    """
     missing = together(graph, [state.survey for state in states])
     built: frozenset[StorePath] = frozenset()
+    if missing.to_fetch:
+        fetch_missing(bench, graph, missing.to_fetch, progress)
     if missing.to_build:
         built = build_missing(bench, graph, missing, progress)
     order = dict.fromkeys(drv for state in states for drv in state.order)
     known = [drv for drv in order if graph.is_lasting(drv) and graph.is_known(drv)]
-    verify(graph, [drv for drv in known if drv not in built], bench.known, bench.solving)
+    known = [drv for drv in known if drv not in built | bench.read]
+    verify(graph, known, bench.known, bench.solving, bench.settings.cache)
 
 
 def together(graph: BuildGraph, surveys: Sequence[Survey]) -> Survey:
@@ -183,6 +220,7 @@ def together(graph: BuildGraph, surveys: Sequence[Survey]) -> Survey:
     return Survey(
         to_build=tuple(drv for drv in order if drv in missing),
         to_send=tuple(sorted({path for found in surveys for path in found.to_send})),
+        to_fetch=tuple(sorted({path for found in surveys for path in found.to_fetch})),
         cached=frozenset[StorePath]().union(*(found.cached for found in surveys)),
         refused={drv: why for found in surveys for drv, why in found.refused.items()},
     )
@@ -222,11 +260,25 @@ def _export_once(
 ) -> dict[str, str]:
     with (
         target.exporter() as exporter,
-        bench.client.build(bench.session, exporters=[exporter]) as build,
+        bench.begin(exporters=[exporter], cache_exports=bench.settings.cache.of_images) as build,
     ):
         root = compile_image(graph, image, build.capabilities.llb)
         ref = build.solve(bench.definitions.marshal(root)[0]) if root is not None else None
         return build.finish(Result(ref, metadata={CONFIG_METADATA: image.config_bytes}))
+
+
+def _keep_cache(
+    bench: Workbench, graph: BuildGraph, states: Sequence[ImageState], progress: Progress
+) -> None:
+    """Keep the cache of all images where it is to be kept."""
+
+    def roots(capabilities: AbstractSet[str]) -> Iterator[Output | None]:
+        for state in states:
+            image = blueprint(graph, state.key, state.image, bench.workshop.platform)
+            yield compile_image(graph, image, capabilities)
+
+    order = dict.fromkeys(drv for state in states for drv in state.order)
+    keep_cache(bench, graph, roots, order, progress.say)
 
 
 def _plan(bench: Workbench, graph: BuildGraph, states: Sequence[ImageState]) -> Plan:

@@ -117,17 +117,22 @@ class Solver:
         with self._leased(0) as build:
             return build
 
-    def solve(self, output: Output) -> None:
+    def solve(self, output: Output, limit_s: float | None = None) -> None:
         """Make *output* exist.
+
+        Args:
+            output: what is made.
+            limit_s: how long it may take; None for ever.
 
         Raises:
             BuildFailed: an operation failed.
+            BuilderError: with the code ``DEADLINE_EXCEEDED``, its time was over.
             SourceError: a source that BuildKit asked for is not what was locked.
             NixbkError: its definition is longer than BuildKit takes.
         """
         definition, size_bytes = self.definitions.marshal(output)
         with self._leased(size_bytes) as build:
-            self._solve(build, definition, output)
+            self._solve(build, definition, output, limit_s)
 
     def read(self, output: Output, path: str) -> bytes:
         """Make *output* exist and read one of its files."""
@@ -156,9 +161,15 @@ class Solver:
         for running in builds:
             running.build.abandon()
 
-    def _solve(self, build: Build, definition: ops_pb2.Definition, output: Output) -> Ref:
+    def _solve(
+        self,
+        build: Build,
+        definition: ops_pb2.Definition,
+        output: Output,
+        limit_s: float | None = None,
+    ) -> Ref:
         try:
-            ref = build.solve(definition, evaluate=True)
+            ref = build.solve(definition, evaluate=True, limit_s=limit_s)
         except BuildFailed as error:
             if self.faults:
                 raise self.faults[0] from error

@@ -34,6 +34,8 @@ from nixbk.buildkit.protocols import Exporter
 
 # An archive has these media types alone; so one image has one digest wherever it goes.
 OCI: Final = {"oci-mediatypes": "true"}
+UNCOMPRESSED: Final = "uncompressed"
+COMPRESSED: Final = "gzip"
 
 
 class Target(Protocol):
@@ -76,10 +78,12 @@ class DockerEngine:
     Attributes:
         name: image reference.
         docker: the engine.
+        compression: of layers that are new to it.
     """
 
     name: str
     docker: DockerApi
+    compression: str = UNCOMPRESSED
     type: str = "docker"
     action: TargetAction = "load"
 
@@ -91,7 +95,7 @@ class DockerEngine:
     @contextmanager
     def exporter(self) -> Iterator[Exporter]:
         """Docker's own exporter, which replaces the tag last."""
-        yield Exporter("moby", {"name": self.name, **OCI})
+        yield Exporter("moby", {"name": self.name, "compression": self.compression, **OCI})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,8 @@ def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Targe
     """
     reference = image.reference(key)
     if not image.outputs:
-        return (_docker(key, reference, client),)
+        return (_docker(key, reference, client, UNCOMPRESSED),)
+    usual = UNCOMPRESSED if len(image.outputs) == 1 else COMPRESSED  # one digest everywhere
     found: list[Target] = []
     for output in image.outputs:
         # by their type and not their class, whose module is slow to load
@@ -184,11 +189,11 @@ def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Targe
         elif output.type == "registry":
             found.append(Registry(output.name or reference, output.insecure))
         else:
-            found.append(_docker(key, reference, client))
+            found.append(_docker(key, reference, client, output.compression or usual))
     return tuple(found)
 
 
-def _docker(key: str, reference: str, client: Client) -> DockerEngine:
+def _docker(key: str, reference: str, client: Client, compression: str) -> DockerEngine:
     if not client.is_docker:
         raise NixbkError(
             f"the builder {str(client.address)!r} is not Docker's, so the image cannot be "
@@ -196,7 +201,7 @@ def _docker(key: str, reference: str, client: Client) -> DockerEngine:
             where=f"images.{key}.outputs",
             hint=f'add [[images.{key}.outputs]] with type = "oci" or type = "registry"',
         )
-    return DockerEngine(reference, client.docker)
+    return DockerEngine(reference, client.docker, compression)
 
 
 def _differences(image: ImageBlueprint, found: object, absent: str) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from nixbk.apply.archives import Archives
+from nixbk.apply.cache_places import ImportWatch
 from nixbk.apply.interruptible import Interruption
 from nixbk.apply.logins import Logins
 from nixbk.apply.realisations import RealisationCache
@@ -25,30 +27,41 @@ from nixbk.buildkit.client import connect
 from nixbk.buildkit.credentials import Credentials
 from nixbk.buildkit.protocols import Result
 from nixbk.buildkit.session import Attachables
+from nixbk.buildkit.shared_cache import SharedCache
 from nixbk.buildkit.uploads import URL_PREFIX, Upload, Uploads
 from nixbk.errors import NixbkError
 from nixbk.helper import HelperKind, helper_binary
 from nixbk.llb.exec import Proxy
 from nixbk.llb.platforms import Platform
 from nixbk.planner.build_graph import BuildGraph
+from nixbk.planner.lost import without
 from nixbk.planner.workshop import HelperFile, Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from nixbk.apply.failures import DerivationFailedError
+    from nixbk.apply.fetch_failures import LostError
     from nixbk.apply.progress import Progress
+    from nixbk.buildkit.build import GatewayBuild
     from nixbk.buildkit.client import Client
-    from nixbk.buildkit.protocols import Build, Capabilities
+    from nixbk.buildkit.protocols import Build, CacheOption, Capabilities, Exporter
     from nixbk.buildkit.session import Session
+    from nixbk.buildkit.status import OnStatus
     from nixbk.nix.store_path import StorePath
+    from nixbk.proto.control_pb2 import StatusResponse
+    from nixbk.resolve.caches.cache import Cache
     from nixbk.schema.lock import Lock, LockedSource
+    from nixbk.schema.manifest import Manifest
 
 Opener: TypeAlias = "Callable[[LockedSource], BinaryIO]"
+FindCaches: TypeAlias = "Callable[[], Mapping[str, Cache]]"
 
 REALISATIONS_FILE: Final = "realisations.sqlite"
 LOGS_FOLDER: Final = "logs"
+HTTP_LOGINS: Final = "source.http.auth"
+"""What a builder is capable of that asks the session for logins when it downloads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,8 @@ class Settings:
         netrc_file: the user's netrc file, None for the usual one.
         environ: the user's environment.
         interruption: what an interrupt cancels.
+        cache: where BuildKit's cache is taken from and kept.
+        say: takes what the user is to know beside the plan and its progress, a line each.
     """
 
     builder: str | None
@@ -80,6 +95,8 @@ class Settings:
     folder: Path = Path()
     netrc_file: Path | None = None
     interruption: Interruption = field(default_factory=Interruption)
+    cache: SharedCache = field(default_factory=SharedCache)
+    say: Callable[[str], None] = field(default=lambda _: None)
 
     @property
     def jobs(self) -> int:
@@ -90,6 +107,17 @@ class Settings:
     def logs_folder(self) -> Path:
         """Where logs of steps are kept."""
         return self.cache_folder / LOGS_FOLDER
+
+    def caches_of(self, manifest: Manifest, folder: Path) -> Mapping[str, Cache]:
+        """The binary caches of a manifest that lies in *folder*, by name, with the user's logins.
+
+        Raises:
+            NixbkError: a login that the manifest names is not there.
+        """
+        from nixbk.resolve.substituters import caches_of  # noqa: PLC0415  few commands fetch
+
+        found = caches_of(manifest, folder, self.environ, self.netrc_file)
+        return {cache.name: cache for cache in found}
 
     @property
     def cache_folder(self) -> Path:
@@ -112,6 +140,9 @@ class Workbench:
         definitions: marshals what is solved.
         settings: the user's.
         failed: derivations that failed while others went on.
+        read: derivations whose results were read from the builder's cache, and noted in *known*.
+        archives: what binary caches have.
+        lost: substitutes that cannot be fetched and are built instead.
     """
 
     client: Client
@@ -122,11 +153,21 @@ class Workbench:
     faults: list[NixbkError]
     definitions: Definitions
     settings: Settings
+    archives: Archives
+    lost: set[StorePath] = field(default_factory=set)
     failed: dict[StorePath, DerivationFailedError] = field(default_factory=dict)
+    read: set[StorePath] = field(default_factory=set)
+    _imports: ImportWatch | None = None
 
     def graph(self) -> BuildGraph:
         """The lock's graph, with nothing known yet."""
-        return BuildGraph(self.lock, self.workshop)
+        return BuildGraph(without(self.lock, self.lost), self.workshop)
+
+    def lose(self, error: LostError, say: Callable[[str], None]) -> None:
+        """Take note of what is built instead of being fetched, and say so."""
+        for failure in error.failures:
+            say(f"{failure.told}\n  so it is built instead")
+        self.lost.update(error.paths)
 
     def solving(self, progress: Progress | None = None) -> Solver:
         """Begin builds on the builder; when the context is left, nothing of them runs any more.
@@ -140,10 +181,37 @@ class Workbench:
     def _begin(self, progress: Progress | None) -> Iterator[Build]:
         on_status = progress.on_status if progress is not None else None
         internal = progress is None  # a question, and no build of anybody's history
-        with self.client.build(self.session, internal=internal, on_status=on_status) as build:
+        with self.begin(internal=internal, on_status=on_status) as build:
             self._require_platform(build.capabilities)
+            self.archives.builder_logs_in = HTTP_LOGINS in build.capabilities.llb
             yield build
             build.finish(Result())
+
+    def begin(
+        self,
+        *,
+        exporters: Sequence[Exporter] = (),
+        cache_exports: Sequence[CacheOption] = (),
+        internal: bool = False,
+        on_status: OnStatus | None = None,
+    ) -> GatewayBuild:
+        """Prepare a build that takes cache from wherever it is to be taken from."""
+        watch = self._imports
+
+        def both(status: StatusResponse) -> None:
+            if watch is not None:
+                watch.on_status(status)
+            if on_status is not None:
+                on_status(status)
+
+        return self.client.build(
+            self.session,
+            exporters=exporters,
+            cache_imports=self.settings.cache.imports,
+            cache_exports=cache_exports,
+            internal=internal,
+            on_status=both if watch is not None else on_status,
+        )
 
     def _require_platform(self, capabilities: Capabilities) -> None:
         found = {name for worker in capabilities.workers for name in worker.platforms}
@@ -156,16 +224,25 @@ class Workbench:
             )
 
 
+def no_caches() -> Mapping[str, Cache]:
+    """No binary cache."""
+    return {}
+
+
 @contextmanager
-def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[Workbench]:
+def open_workbench(
+    lock: Lock, opener: Opener, settings: Settings, caches: FindCaches = no_caches
+) -> Iterator[Workbench]:
     """Connect to the builder and offer it what it may need.
 
     Args:
         lock: what is to be built.
         opener: opens the NAR of a source of the lock.
         settings: the user's.
+        caches: finds the binary caches, by name, once one is needed.
     """
     platform = _platform(lock)
+    archives = Archives(lock, caches, settings.environ)
     logins = Logins(settings.netrc_file, settings.environ)
     uploads = Uploads()
     workshop = Workshop(
@@ -181,6 +258,8 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
         max_silent_s=settings.max_silent_s or None,
         nonce=secrets.token_hex(),
         features=frozenset(lock.features),
+        probes_have_helpers=bool(settings.cache.imports),
+        archive_url=archives.url,
     )
     faults: list[NixbkError] = []
     for source in lock.sources.values():
@@ -191,19 +270,39 @@ def open_workbench(lock: Lock, opener: Opener, settings: Settings) -> Iterator[W
                 open=partial(_open, opener, source, faults),
             )
         )
+    archives.offer(uploads)
     with ExitStack() as stack:
+        stack.callback(archives.close)
         known = RealisationCache(settings.cache_folder / REALISATIONS_FILE)
         stack.callback(known.close)
         client = stack.enter_context(connect(resolve_builder(settings.builder, settings.environ)))
         settings.interruption.calls(client.cancel)
+        settings.interruption.calls(archives.close)
         session = stack.enter_context(
             client.session(
                 Attachables(
-                    credentials=Credentials(settings.environ), uploads=uploads, secrets=logins
+                    credentials=Credentials(settings.environ),
+                    uploads=uploads,
+                    secrets=logins,
+                    stores=settings.cache.stores,
                 )
             )
         )
-        yield Workbench(client, session, known, workshop, lock, faults, Definitions(), settings)
+        for note in settings.cache.notes:
+            settings.say(note)
+        watch = ImportWatch(settings.say) if settings.cache.imports else None
+        yield Workbench(
+            client,
+            session,
+            known,
+            workshop,
+            lock,
+            faults,
+            Definitions(),
+            settings,
+            archives,
+            _imports=watch,
+        )
 
 
 def _open(opener: Opener, source: LockedSource, faults: list[NixbkError]) -> BinaryIO:

@@ -80,6 +80,10 @@ class GatewayBuild:
         self._abandoned = False
         self._cancelled = False
         self._begun = False
+        self._cache_imports = [
+            gateway_pb2.CacheOptionsEntry(Type=option.type, Attrs=option.attrs)
+            for option in cache_imports
+        ]
         self._finished = False
         self._outputs: dict[int, Path | Writer] = {
             number: exporter.output
@@ -140,22 +144,36 @@ class GatewayBuild:
     ) -> None:
         self._end(str(error) if error is not None else "the client left")
 
-    def solve(self, definition: ops_pb2.Definition, *, evaluate: bool = True) -> Ref | None:
+    def solve(
+        self,
+        definition: ops_pb2.Definition,
+        *,
+        evaluate: bool = True,
+        limit_s: float | None = None,
+    ) -> Ref | None:
         """Build *definition*, or only load it when *evaluate* is false.
+
+        Args:
+            definition: what is built.
+            evaluate: whether it is.
+            limit_s: how long it may take; None for ever.
 
         Returns:
             The snapshot; None when it is empty.
 
         Raises:
             BuildFailed: an operation failed.
+            BuilderError: with the code ``DEADLINE_EXCEEDED``, its time was over.
         """
         request = gateway_pb2.SolveRequest(
             Definition=definition,
             allowResultReturn=True,
             allowResultArrayRef=True,
+            # those of Control/Solve are for frontends to look up
+            CacheImports=self._cache_imports,
             Evaluate=evaluate,
         )
-        response = self._bridge(methods.BRIDGE_SOLVE, request)
+        response = self._bridge(methods.BRIDGE_SOLVE, request, limit_s=limit_s)
         name = response.result.ref.id or response.result.refDeprecated or response.ref
         return Ref(name) if name else None
 
@@ -305,7 +323,12 @@ class GatewayBuild:
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _bridge(
-        self, method: Method[_Request, _Response], request: _Request, *, last: bool = False
+        self,
+        method: Method[_Request, _Response],
+        request: _Request,
+        *,
+        last: bool = False,
+        limit_s: float | None = None,
     ) -> _Response:
         """Call one method of the bridge, so that ``abandon`` and ``cancel`` end it.
 
@@ -313,9 +336,10 @@ class GatewayBuild:
             method: of the bridge.
             request: its argument.
             last: whether the call is made for an abandoned build, too.
+            limit_s: how long it may take; None for ever.
         """
         call: grpc.Future[_Response] = method.unary(self._channel).future(
-            request, metadata=((BUILD_ID_KEY, self.ref),)
+            request, timeout=limit_s, metadata=((BUILD_ID_KEY, self.ref),)
         )
         with self._lock:
             self._calls.add(call)

@@ -88,11 +88,11 @@ class CacheOption:
 
     Attributes:
         type: ``registry``, ``local``, ``inline``, ``gha``, ``s3``, …
-        attrs: its options, such as ``ref`` and ``mode``.
+        attrs: its options, such as ``ref`` and ``mode``; never shown, since some are secret.
     """
 
     type: str
-    attrs: Mapping[str, str] = field(default_factory=dict)
+    attrs: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +152,18 @@ class Build(Protocol):
         """What the builder of this build can do."""
         ...
 
-    def solve(self, definition: ops_pb2.Definition, *, evaluate: bool = True) -> Ref | None:
+    def solve(
+        self,
+        definition: ops_pb2.Definition,
+        *,
+        evaluate: bool = True,
+        limit_s: float | None = None,
+    ) -> Ref | None:
         """Build *definition*, or only load it when *evaluate* is false; None is empty.
 
         Raises:
             BuildFailed: an operation failed.
+            BuilderError: with the code ``DEADLINE_EXCEEDED``, it took longer than *limit_s*.
         """
         ...
 

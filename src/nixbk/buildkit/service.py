@@ -37,6 +37,13 @@ def unary(
     return grpc.unary_unary_rpc_method_handler(answer, None, None)
 
 
+def server_stream(
+    answer: Callable[[bytes, grpc.ServicerContext], Iterable[bytes]],
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """Serve a method with one request and many responses, all as bytes."""
+    return grpc.unary_stream_rpc_method_handler(answer, None, None)
+
+
 def both_streams(
     answer: Callable[[Iterator[bytes], grpc.ServicerContext], Iterable[bytes]],
 ) -> grpc.RpcMethodHandler[bytes, bytes]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
+    from nixbk.buildkit.content_folder import ContentFolder
     from nixbk.buildkit.credentials import Credentials
     from nixbk.buildkit.uploads import Uploads
 
@@ -51,6 +52,7 @@ class Attachables:
         uploads: bytes by their hash, or None.
         folders: by the name of a ``local://`` source.
         secrets: by id.
+        stores: folders of blobs, by the id that a builder knows them by.
         shared_key: tells builders that folders of different sessions are the same ones.
     """
 
@@ -58,6 +60,7 @@ class Attachables:
     uploads: Uploads | None = None
     folders: Mapping[str, Folder] = field(default_factory=dict)
     secrets: Mapping[str, bytes | Callable[[], bytes]] = field(default_factory=dict)
+    stores: Mapping[str, ContentFolder] = field(default_factory=dict)
     shared_key: str = ""
 
     def services(self) -> list[Service]:
@@ -71,6 +74,10 @@ class Attachables:
             services.append(folders_service(self.folders))
         if self.secrets:
             services.append(secrets_service(self.secrets))
+        if self.stores:
+            from nixbk.buildkit.content import content_service  # noqa: PLC0415  few need it
+
+            services.append(content_service(self.stores))
         return services
 
 

@@ -27,6 +27,7 @@ import typer
 from nixbk import __version__
 from nixbk.cli.apply import apply
 from nixbk.cli.build import build
+from nixbk.cli.cache import app as cache
 from nixbk.cli.init import init
 from nixbk.cli.lock import lock
 from nixbk.cli.log import log
@@ -86,6 +87,7 @@ app.command()(plan)
 app.command()(apply)
 app.command()(build)
 app.command()(log)
+app.add_typer(cache)
 
 
 @app.command()

@@ -25,6 +25,8 @@ def apply(
     keep_going: options.KeepGoing = False,
     keep_failed: options.KeepFailed = False,
     netrc_file: options.NetrcFile = None,
+    cache_from: options.CacheFrom = None,
+    cache_to: options.CacheTo = None,
     logs: options.Logs = False,
     json: options.Json = False,
 ) -> None:
@@ -35,12 +37,13 @@ def apply(
     """
     import os
 
+    from nixbk.apply.cache_places import cache_settings
     from nixbk.apply.interruptible import interruptible
     from nixbk.apply.project import open_project
     from nixbk.apply.service import apply_plan
     from nixbk.apply.workbench import Settings
     from nixbk.cli.live import lines
-    from nixbk.cli.show import delivered_line, plan_lines, print_edits, print_json
+    from nixbk.cli.show import delivered_line, plan_lines, print_edits, print_json, say_beside
 
     project = open_project(manifest, lock, images)
     print_edits(project)
@@ -55,6 +58,8 @@ def apply(
         keep_failed=keep_failed,
         folder=manifest.parent,
         netrc_file=netrc_file,
+        cache=cache_settings(manifest, cache_from, cache_to, os.environ, Path.cwd()),
+        say=say_beside,
     )
     deliveries: list[dict[str, str]] = []
     with lines(err=json, logs=logs, keep=settings.logs_folder) as (say, progress):
@@ -74,6 +79,11 @@ def apply(
         )
     if json:
         built = sorted(str(step) for step in progress.ran)
-        print_json({"plan": done.to_json(), "built": built, "delivered": deliveries})
+        fetched = sorted(str(path) for path in progress.fetched_paths)
+        print_json(
+            {"plan": done.to_json(), "fetched": fetched, "built": built, "delivered": deliveries}
+        )
     elif done.changes:
-        typer.echo(f"Done: {len(progress.ran)} built, {len(deliveries)} delivered.")
+        counts = [f"{len(progress.fetched_paths)} fetched"] if progress.fetched_paths else []
+        counts += [f"{len(progress.ran)} built", f"{len(deliveries)} delivered"]
+        typer.echo(f"Done: {', '.join(counts)}.")

@@ -32,6 +32,8 @@ def build(
         ),
     ] = False,
     netrc_file: options.NetrcFile = None,
+    cache_from: options.CacheFrom = None,
+    cache_to: options.CacheTo = None,
     logs: options.Logs = False,
     json: options.Json = False,
 ) -> None:
@@ -42,10 +44,11 @@ def build(
     """
     import os
 
+    from nixbk.apply.cache_places import cache_settings
     from nixbk.apply.realise import realise
     from nixbk.apply.workbench import Settings
     from nixbk.cli.live import lines
-    from nixbk.cli.show import print_json
+    from nixbk.cli.show import print_json, say_beside
 
     settings = Settings(
         builder=builder,
@@ -58,6 +61,8 @@ def build(
         keep_failed=keep_failed,
         folder=manifest.parent,
         netrc_file=netrc_file,
+        cache=cache_settings(manifest, cache_from, cache_to, os.environ, Path.cwd()),
+        say=say_beside,
     )
     with lines(err=True, logs=logs, keep=settings.logs_folder) as (_, progress):
         found = realise(manifest, installables, settings, progress, check=check)

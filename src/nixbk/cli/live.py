@@ -56,21 +56,22 @@ def _lines(keep: StepLogs, *, err: bool, logs: bool) -> Iterator[tuple[Say, Prog
     progress = Progress(console.print, logs=logs, starts=False, keep=keep)
     with Live(
         console=console,
-        get_renderable=lambda: running_lines(progress.running(), console.width),
+        get_renderable=lambda: running_lines(progress.running(), console.width, progress.fetches()),
         refresh_per_second=REFRESHES_PER_S,
         transient=True,
     ):
         yield console.print, progress
 
 
-def running_lines(running: tuple[Running, ...], width: int) -> str:
-    """One line for each build that runs, no longer than the terminal is wide.
+def running_lines(running: tuple[Running, ...], width: int, above: str = "") -> str:
+    """One line for each build or download that runs, no longer than the terminal is wide.
 
     Args:
-        running: what is being built.
+        running: what is being built or fetched.
         width: columns of the terminal.
+        above: a line of its own; empty for none.
     """
-    found = []
+    found = [above[: max(width - 1, 1)]] if above else []
     for build in running[:SHOWN]:
         name = build.name[:NAME_WIDTH]
         text = f"  {build.elapsed_s:5.0f} s  {name:{NAME_WIDTH}}  {build.line.strip()}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +13,13 @@ import typer
 from nixbk.cli import options
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from nixbk.resolve.changes import Changes
     from nixbk.schema.lock import Lock
+
+PROGRESS_S = 0.1
+"""How long a number of progress is shown at least."""
 
 
 def lock(
@@ -23,12 +31,23 @@ def lock(
     update: Annotated[
         bool, typer.Option("--update", help="Pin every input anew, and not only what changed.")
     ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask binary caches anew, whatever they said before.")
+    ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask no binary cache: what they said before counts."),
+    ] = False,
+    netrc_file: options.NetrcFile = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Do not show what Nix says while it works.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Do not show what Nix says while it works, nor progress."
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Pin what the manifest asks for, by evaluating it with Nix.
+    """Pin what the manifest asks for, by Nix and by binary caches.
 
     The lock is all that plan and apply need: they run without Nix.
     """
@@ -40,22 +59,32 @@ def lock(
     from nixbk.resolve.locker import make_lock
     from nixbk.resolve.nix_command import NixCommand
     from nixbk.resolve.sources import bundle_folder
+    from nixbk.resolve.substituters import Asking
     from nixbk.schema.files import read_manifest
 
+    if refresh and offline:
+        raise typer.BadParameter("--refresh and --offline exclude each other")
     lock_path = lock or manifest.with_suffix(".lock")
     file = read_manifest(manifest)
     old = _old(lock_path)
     own = (lock_path, bundle_folder(lock_path))
     evaluator = NixCommand(manifest.parent, None if quiet else _show, without=own)
-    made = make_lock(
-        file,
-        manifest.parent,
-        lock_path,
-        evaluator,
-        old=old,
-        update=update,
-        trees=InputTrees.of_user(os.environ),
-    )
+    progress = CacheProgress(None if quiet or not sys.stderr.isatty() else sys.stderr)
+    try:
+        made = make_lock(
+            file,
+            manifest.parent,
+            lock_path,
+            evaluator,
+            old=old,
+            update=update,
+            trees=InputTrees.of_user(os.environ),
+            asking=Asking(os.environ, netrc_file, refresh, offline, progress),
+        )
+    finally:
+        progress.end()
+    for warning in made.warnings:
+        typer.echo(f"nixbk: warning: {warning}", err=True)
     changed = old != made.lock or not bundle.is_whole(lock_path, made.bundle)
     saved = bundle.Saved(0, 0)
     if not check:
@@ -86,6 +115,35 @@ def _old(path: Path) -> Lock | None:
         return None
 
 
+class CacheProgress:
+    """One line that says how many store paths caches have answered for.
+
+    Args:
+        screen: shows it; None for nobody.
+    """
+
+    def __init__(self, screen: TextIO | None) -> None:
+        self._screen = screen
+        self._shown_s = -math.inf
+        self._is_shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say so, some times a second."""
+        now_s = time.monotonic()
+        if self._screen is None or now_s - self._shown_s < PROGRESS_S:
+            return
+        self._shown_s, self._is_shown = now_s, True
+        self._screen.write(f"\r\x1b[Kasking caches: {done} of {total} store paths")
+        self._screen.flush()
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._is_shown and self._screen is not None:
+            self._screen.write("\r\x1b[K")
+            self._screen.flush()
+            self._is_shown = False
+
+
 def _show(line: str) -> None:
     # Errors are shown once, with the key of the manifest that they belong to.
     if line.startswith(("building ", "copying ", "downloading ", "fetching ", "unpacking ")):
@@ -93,12 +151,16 @@ def _show(line: str) -> None:
 
 
 def _print(path: Path, changes: Changes, *, changed: bool, check: bool) -> None:
+    from nixbk.resolve.changes import Count
+
     if not changed:
         typer.echo(f"{path} is up to date")
         return
     for change in changes.changes:
         typer.echo(change.line())
     counts = f"{changes.derivations.line('derivation')}, {changes.sources.line('source')}"
+    if changes.substitutes != Count(0, 0, 0):
+        counts += f", {changes.substitutes.line('substitute')}"
     typer.echo(f"{path} would change: {counts}" if check else f"{path} written: {counts}")
 
 
@@ -113,5 +175,6 @@ def _document(
         "changes": [change.to_json() for change in changes.changes],
         "derivations": changes.derivations.to_json(),
         "sources": changes.sources.to_json(),
+        "substitutes": changes.substitutes.to_json(),
         "bundle": {"written": saved.written, "removed": saved.removed},
     }

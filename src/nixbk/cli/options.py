@@ -76,5 +76,23 @@ NetrcFile = Annotated[
         metavar="FILE",
     ),
 ]
+CacheFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cache-from",
+        help="Take BuildKit's cache from there, too, as in 'type=registry,ref=NAME'. May be given "
+        "several times. Default: 'cache.from' of the manifest.",
+        metavar="PLACE",
+    ),
+]
+CacheTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cache-to",
+        help="Keep BuildKit's cache there, as in 'type=registry,ref=NAME'. May be given several "
+        "times. Default: 'cache.to' of the manifest.",
+        metavar="PLACE",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Logs = Annotated[bool, typer.Option("--print-build-logs", "-L", help="Print what builders print.")]

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
+from nixbk.apply.sizes import size_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 LISTED: Final = 30
 COLUMNS: Final = 80
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
-_STEP: Final = 1000
 _VERBS: Final = {"load": "load into Docker", "write": "write", "push": "push"}
 
 
@@ -29,7 +29,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     fetched = sum(1 for build in plan.builds if build.url)
     built = len(plan.builds) - fetched
     targets = [t for image in plan.images.values() for t in image.targets if t.action != "none"]
-    yield f"Plan: {built} to build, {fetched} to download, {len(targets)} to deliver."
+    counts = [f"{len(plan.fetches)} to fetch"] if plan.fetches else []
+    counts += [f"{built} to build", f"{fetched} to download", f"{len(targets)} to deliver"]
+    yield f"Plan: {', '.join(counts)}."
 
 
 def delivered_line(key: str, type_: str, name: str, digest: str) -> str:
@@ -44,17 +46,14 @@ def print_json(document: object) -> None:
     sys.stdout.write("\n")
 
 
-def size_text(size_bytes: int) -> str:
-    """A size with three digits and its unit, as decimal prefixes have it."""
-    size, power = float(size_bytes), 0
-    while float(f"{size:.3g}") >= _STEP and power < len(_UNITS) - 1:
-        size, power = size / _STEP, power + 1
-    return f"{float(f'{size:.3g}'):g} {_UNITS[power]}"
-
-
 def count_text(number: int, noun: str) -> str:
     """A number with its noun in singular or plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def say_beside(line: str) -> None:
+    """Say on standard error what is beside the plan and its progress."""
+    sys.stderr.write(f"nixbk: note: {line}\n")
 
 
 def print_edits(project: Project) -> None:
@@ -70,6 +69,9 @@ def _image_lines(key: str, image: PlannedImage) -> Iterator[str]:
         yield f"{key}: nothing to do"
         return
     yield f"{key}: {count_text(image.cached, 'step')} cached"
+    if image.fetch:
+        size = size_text(sum(fetch.size for fetch in image.fetch))
+        yield f"  fetch {count_text(len(image.fetch), 'path')} ({size})"
     downloads = [build for build in image.build if build.url]
     builds = [build for build in image.build if not build.url]
     for verb, found in (("download", downloads), ("build", builds)):

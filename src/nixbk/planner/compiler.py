@@ -21,40 +21,26 @@ Source: ``ExecOp.CacheMap``, BuildKit ``solver/llbsolver/ops/exec.go``.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from nixbk.llb.exec import ExtraHost, Proxy, exec_
 from nixbk.llb.file import Copy, file
 from nixbk.llb.mounts import Mount
-from nixbk.llb.sources import http
 from nixbk.nix.derivation import DerivationError, DerivationKind
 from nixbk.nix.environment import ReferenceInfo, build_environment
 from nixbk.nix.hashes import HashAlgorithm
-from nixbk.planner.base import base_root
+from nixbk.planner.operations import FETCHED_FILE, Operations
+from nixbk.planner.realisation import byte_text
 from nixbk.planner.steps import (
     StepDocument,
     UnsupportedDerivationError,
     build_document,
     fetch_document,
     refuse_special_wishes,
-    run_settings,
+    substitutes_document,
     unpack_document,
 )
-from nixbk.planner.workshop import (
-    NO_PLACES,
-    NO_SANDBOX,
-    Again,
-    Flavour,
-    HelperFile,
-    Place,
-    Recipe,
-    Step,
-    StoreObject,
-    Workshop,
-)
+from nixbk.planner.workshop import NO_SANDBOX, Again, Flavour, Place, Recipe, Step, StoreObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,6 +50,7 @@ if TYPE_CHECKING:
     from nixbk.llb.vertex import Output
     from nixbk.nix.derivation import Derivation
     from nixbk.nix.store_path import StorePath
+    from nixbk.planner.leaves import Unpacking
     from nixbk.schema.lock import LockedSource
 
 FETCH_BUILDER: Final = "builtin:fetchurl"
@@ -75,17 +62,11 @@ SECRETS: Final = {"/.nixbk/ca.pem": CA_SECRET, "/.nixbk/netrc": NETRC_SECRET}
 """What a session may have for downloads: where it is mounted, and its name there."""
 CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
 """Where builders with network find whom to trust, as Nix's ``ssl-cert-file`` has them."""
-AGAIN_VARIABLE: Final = "NIXBK_AGAIN"
-SANDBOX_VARIABLE: Final = "NIXBK_SANDBOX"
-STEP_FILE: Final = "step.json"
 _HTTP: Final = ("http://", "https://")
 TOGETHER: Final = "all that is needed"
-PROBE_HOST: Final = "nixbk.invalid"
-REFUSED_URL: Final = "http://127.0.0.1:1/nixbk-probe/"
-FETCHED_FILE: Final = "download"
 RESULT_FOLDER: Final = "/.nixbk/result"
 RESULT_FILE: Final = f"{RESULT_FOLDER}/result.json"
-GATE: Final = "/.nixbk/gate"
+NAR_FILE: Final = f"{RESULT_FOLDER}/nar"
 SYSTEMS: Final = {
     "x86_64-linux": "linux/amd64",
     "i686-linux": "linux/amd64",
@@ -93,16 +74,8 @@ SYSTEMS: Final = {
 }
 
 
-class Compiler:
-    """Compiles steps of one flavour; each base, helper and download is one vertex."""
-
-    def __init__(self, workshop: Workshop, flavour: Flavour) -> None:
-        self._workshop = workshop
-        self._flavour = flavour
-        self.base = base_root()
-        self._build_helper = self._helper(workshop.build_helper, "nixbk build helper")
-        self._unpack_helper = self._helper(workshop.unpack_helper, "nixbk unpack helper")
-        self._builtin_helper = self._helper(workshop.builtin_helper, "nixbk builtin helper")
+class Compiler(Operations):
+    """Compiles steps of one flavour."""
 
     def source(self, source: LockedSource, origin: Origin | None = None) -> Step:
         """The step that unpacks a local source, whose bytes the session serves."""
@@ -110,11 +83,39 @@ class Compiler:
         nar = self._download(
             self._workshop.upload_url(digest), digest, f"{source.path.name}.nar", origin
         )
-        selector = f"/{FETCHED_FILE}"
-        mounts = [Mount("/.nixbk/nar/0", source=nar, selector=selector, content_cache="off")]
-        return self._step(
-            "unpack", unpack_document([source]), mounts, name=source.path.name, origin=origin
-        )
+        return self._unpack(unpack_document([source]), [nar], source.path.name, origin)
+
+    def substitutes(self, unpackings: Sequence[Unpacking], origin: Origin | None = None) -> Step:
+        """The step that unpacks substitutes, each from the archive that was chosen."""
+        nars = [self._archive(found, origin) for found in unpackings]
+        name = unpackings[0].substitute.path.name
+        if len(unpackings) > 1:
+            name += f" and {len(unpackings) - 1} more"
+        step = self._unpack(substitutes_document(unpackings), nars, name, origin)
+        return replace(step, archives=tuple(nars))
+
+    def _archive(self, found: Unpacking, origin: Origin | None) -> Output:
+        digest = found.archive.file_hash.digest.hex()
+        url = ""  # which no probe has
+        if self._flavour is Flavour.RUN:
+            shop = self._workshop
+            ours = found.through_session
+            url = shop.upload_url(digest) if ours else shop.archive_url(found.archive)
+        return self._download(url, digest, f"archive of {found.substitute.path.name}", origin)
+
+    def _unpack(
+        self, document: StepDocument, nars: Sequence[Output], name: str, origin: Origin | None
+    ) -> Step:
+        mounts = [
+            Mount(
+                f"/.nixbk/nar/{index}",
+                source=nar,
+                selector=f"/{FETCHED_FILE}",
+                content_cache="off",
+            )
+            for index, nar in enumerate(nars)
+        ]
+        return self._step("unpack", document, mounts, name=name, origin=origin)
 
     def refuse(self, derivation: Derivation) -> None:
         """Refuse a derivation, resolved or not, that cannot be built here.
@@ -196,7 +197,12 @@ class Compiler:
             ]
         mounts += [_input_mount(found) for found in hidden if found.info.file_type != "symlink"]
         mounts += [
-            Mount(target, source=place.found.root, selector=place.path, content_cache="off")
+            Mount(
+                target,
+                source=place.found.root,
+                selector=place.path,
+                content_cache="on" if place.found.by_content else "off",
+            )
             for target, place in sorted(sandbox.items())
         ]
         return self._step(
@@ -225,6 +231,20 @@ class Compiler:
         name = f"differences of {first.info.path.name}"
         document = StepDocument.of("compare", {})
         return self._step("compare", document, mounts, name=name, origin=None).root
+
+    def pack(self, found: StoreObject, compression: str) -> Output:
+        """A root with the compressed NAR of a store object, and a result file that tells of it."""
+        info = found.info
+        is_link = info.file_type == "symlink"  # which is told, as no mount can bring it
+        fields = {
+            "path": str(info.path),
+            "compression": compression,
+            "links": {str(info.path): byte_text(info.target)} if is_link else None,
+        }
+        mounts = [] if is_link else [_input_mount(found)]
+        name = f"archive of {info.path.name}"
+        document = StepDocument.of("pack", fields)
+        return self._step("pack", document, mounts, name=name, origin=None).root
 
     def collect(self, roots: Iterable[Output]) -> Output:
         """A root with one file of the result files of many steps, a line each, in their order."""
@@ -257,103 +277,6 @@ class Compiler:
         )
         mounts = [Mount("/.nixbk/fetched", source=download, content_cache="off")]
         return self._step("fetch", document, mounts, name=name, origin=origin, key=key)
-
-    def _helper(self, helper: HelperFile, name: str) -> Output:
-        return http(
-            self._url(helper.url, helper.sha256),
-            checksum=f"sha256:{helper.sha256}",
-            filename="helper",
-            mode=0o555,
-            name=name,
-        )
-
-    def _download(self, url: str, sha256: str, name: str, origin: Origin | None) -> Output:
-        return http(
-            self._url(url, sha256),
-            checksum=f"sha256:{sha256}",
-            filename=FETCHED_FILE,
-            mode=0o444,
-            name=name,
-            origin=origin,
-        )
-
-    def _document(self, data: bytes, name: str) -> Output:
-        """A step's document as a file; its bytes go through the session when it runs."""
-        digest = sha256(data).hexdigest()
-        run = self._flavour is Flavour.RUN
-        return http(
-            self._workshop.offer(data) if run else REFUSED_URL + digest,
-            checksum=f"sha256:{digest}",
-            filename=STEP_FILE,
-            mode=0o444,
-            name=f"environment of {name}",
-        )
-
-    def _url(self, url: str, sha256: str) -> str:
-        # Two operations of one URL, each in two builds, can lock each other out of BuildKit's
-        # resolver caches for ever; so every download has its own.
-        return REFUSED_URL + sha256 if self._flavour is Flavour.PROBE else url
-
-    def _step(  # noqa: PLR0913  as many things differ between steps
-        self,
-        kind: str,
-        document: StepDocument,
-        mounts: Sequence[Mount],
-        *,
-        name: str,
-        origin: Origin | None,
-        network: bool = False,
-        key: str = "",
-        places: Mapping[str, str] = NO_PLACES,
-        helper: Output | None = None,
-    ) -> Step:
-        if helper is None:
-            helper = self._build_helper if kind in {"build", "fetch"} else self._unpack_helper
-        step_mounts = [
-            Mount("/", source=self.base, readonly=False, output=True),
-            Mount(GATE, kind="cache", id="nixbk", sharing=self._flavour.sharing, first=True),
-            Mount("/.nixbk/helper", source=helper, selector="/helper", content_cache="off"),
-            *mounts,
-        ]
-        if document.file:
-            stored = self._document(document.file, name)
-            step_mounts.append(
-                Mount(
-                    f"/.nixbk/{STEP_FILE}",
-                    source=stored,
-                    selector=f"/{STEP_FILE}",
-                    content_cache="off",
-                )
-            )
-        more = [f"{AGAIN_VARIABLE}={key}"] if key else []
-        if places:
-            text = json.dumps(places, sort_keys=True, separators=(",", ":"))
-            more.append(f"{SANDBOX_VARIABLE}={text}")
-        made = exec_(
-            ["/.nixbk/helper", kind],
-            env=[*document.environment, *more],
-            cwd="/",
-            mounts=step_mounts,
-            network="sandbox" if network else "none",
-            hostname="localhost",
-            extra_hosts=[ExtraHost(PROBE_HOST, self._flavour.value)],
-            proxy=self._proxy(network=network),
-            platform=self._workshop.platform,
-            name=name,
-            origin=origin,
-        )
-        return Step(made.root)
-
-    def _proxy(self, *, network: bool) -> Proxy | None:
-        if self._flavour is Flavour.PROBE:
-            return None
-        proxy = self._workshop.proxy if network else Proxy()
-        settings = run_settings(
-            cores=self._workshop.cores,
-            timeout_s=self._workshop.timeout_s,
-            max_silent_s=self._workshop.max_silent_s,
-        )
-        return replace(proxy, no=proxy.no + settings)
 
 
 def _is_download(derivation: Derivation) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from nixbk.image.config import KEY_LABEL
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from nixbk.llb.platforms import Platform
     from nixbk.llb.vertex import Output
     from nixbk.nix.store_path import StorePath
-    from nixbk.planner.build_graph import BuildGraph, Wanted
+    from nixbk.planner.build_graph import BuildGraph
+    from nixbk.planner.leaves import Wanted
     from nixbk.schema.lock import LockedImage
     from nixbk.schema.manifest import Image
 
@@ -48,15 +50,10 @@ class ImageBlueprint:
         return self.config.to_bytes([layer_name(layer) for layer in self.layers])
 
 
-def wanted(locked: LockedImage) -> tuple[Wanted, ...]:
-    """The outputs that an image's installables stand for."""
-    return tuple(
-        dict.fromkeys(
-            (installable.drv_path, name)
-            for installable in locked.installables
-            for name in installable.outputs
-        )
-    )
+def wanted(graph: BuildGraph, locked: LockedImage) -> tuple[Wanted, ...]:
+    """The steps and outputs that an image's installables stand for."""
+    found = chain.from_iterable(graph.wanted(installable) for installable in locked.installables)
+    return tuple(dict.fromkeys(found))
 
 
 def blueprint(graph: BuildGraph, key: str, image: Image, platform: Platform) -> ImageBlueprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixbk.planner.compiler import FETCH_BUILDER
-from nixbk.schema.plan import PlannedBuild, PlannedImage, PlannedSource
+from nixbk.schema.plan import PlannedBuild, PlannedFetch, PlannedImage, PlannedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.survey import Survey
+    from nixbk.schema.lock import LockedSubstitute
     from nixbk.schema.plan import PlannedTarget
 
 
@@ -27,6 +28,16 @@ def planned_image(
             PlannedSource(str(path), graph.info(path).nar_size_bytes) for path in survey.to_send
         ),
         targets=tuple(targets),
+        fetch=tuple(_planned_fetch(graph.lock.substitutes[path]) for path in survey.to_fetch),
+    )
+
+
+def _planned_fetch(found: LockedSubstitute) -> PlannedFetch:
+    size = found.archives[0].file_size
+    return PlannedFetch(
+        path=str(found.path),
+        size=found.nar_size if size is None else size,
+        substituters=tuple(dict.fromkeys(archive.substituter for archive in found.archives)),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nixbk.nix.derivation import Derivation
     from nixbk.nix.environment import BuildEnvironment, OutputChecks
     from nixbk.nix.store_path import StorePath
+    from nixbk.planner.leaves import Unpacking
     from nixbk.planner.realisation import RealisedOutput
     from nixbk.schema.lock import LockedSource
 
@@ -146,6 +147,26 @@ def unpack_document(sources: Sequence[LockedSource]) -> StepDocument:
         for source in sources
     ]
     return StepDocument.of("unpack", {"nars": nars})
+
+
+def substitutes_document(unpackings: Sequence[Unpacking]) -> StepDocument:
+    """The step that unpacks NARs of binary caches; nothing says where they come from."""
+    nars = [
+        {
+            "path": str(found.substitute.path),
+            "narHash": found.substitute.nar_hash.sri(),
+            "narSize": found.substitute.nar_size,
+            "compression": found.archive.compression,
+            "references": [str(path) for path in found.substitute.references],
+            **_address(found.substitute.content_address),
+        }
+        for found in unpackings
+    ]
+    return StepDocument.of("unpack", {"nars": nars})
+
+
+def _address(content_address: str) -> dict[str, str]:
+    return {"contentAddress": content_address} if content_address else {}
 
 
 def run_settings(

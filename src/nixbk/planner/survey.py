@@ -6,6 +6,9 @@ Two questions, in this order:
    earlier builds or from result files in BuildKit's cache? Without it a step cannot be compiled.
 2. :func:`survey`, downwards from what is wanted: which steps are in the cache? Below one that is,
    only what it refers to is needed; below one that is not, all its inputs are.
+
+A substitute may be in the cache in another file than the one that was asked for. What is compiled
+from it is another step then, so :func:`examine` asks both again.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from nixbk.nix.derivation import DerivationError
+from nixbk.planner.leaves import Choice, file_of
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.steps import UnsupportedDerivationError
 from nixbk.planner.workshop import Flavour
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
     from nixbk.errors import NixbkError
     from nixbk.llb.vertex import Output
     from nixbk.nix.store_path import StorePath
-    from nixbk.planner.build_graph import BuildGraph, Wanted
+    from nixbk.planner.build_graph import BuildGraph
+    from nixbk.planner.leaves import Wanted
+    from nixbk.schema.lock import LockedSubstitute
 
 
 class Prober(Protocol):
@@ -38,11 +44,26 @@ class Prober(Protocol):
         """The result file in each step's root, None where it is not in the cache."""
 
 
+class NobodyAsked:
+    """A :class:`Prober` for which nothing is in the cache."""
+
+    def cached(self, roots: Sequence[Output]) -> Sequence[bool]:
+        """False for each."""
+        return [False] * len(roots)
+
+    def results(self, roots: Sequence[Output]) -> Sequence[bytes | None]:
+        """None for each."""
+        return [None] * len(roots)
+
+
 class KnownRealisations(Protocol):
     """Result files of earlier builds, by the digest of their step as a probe."""
 
     def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         """Those that are known."""
+
+    def store(self, digest: str, result: bytes) -> None:
+        """Keep one for the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +73,7 @@ class Survey:
     Attributes:
         to_build: derivation paths that are not there and are needed, inputs first.
         to_send: sources that are not there and are needed, sorted.
+        to_fetch: substitutes that are not there and are needed, sorted.
         cached: steps that are there and are needed.
         refused: those of *to_build* that cannot be built at all, and why.
     """
@@ -60,6 +82,67 @@ class Survey:
     to_send: tuple[StorePath, ...]
     cached: frozenset[StorePath]
     refused: Mapping[StorePath, NixbkError] = field(default_factory=dict)
+    to_fetch: tuple[StorePath, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not (self.to_build or self.to_send or self.to_fetch)
+
+
+def examine(  # noqa: PLR0913  the first three are what is asked about
+    graph: BuildGraph,
+    order: Sequence[StorePath],
+    wanted: Sequence[Wanted],
+    known: KnownRealisations,
+    prober: Prober,
+    *,
+    results: Prober | None = None,
+) -> Survey:
+    """:func:`learn` and :func:`survey`, until it is settled which files substitutes come from.
+
+    Args:
+        graph: where findings are noted.
+        order: all derivation paths below what is wanted, inputs first.
+        wanted: outputs an image or a user asks for.
+        known: result files of earlier builds, and what was found out of files.
+        prober: BuildKit's cache.
+        results: asked for result files in its place.
+    """
+    recall(graph, known)
+    while True:
+        learn(graph, order, known, results or prober)
+        before = graph.leaves.chosen
+        found = survey(graph, order, wanted, prober)
+        if graph.leaves.chosen == before:
+            return found
+        note_choices(graph, known)
+
+
+def recall(graph: BuildGraph, known: KnownRealisations) -> None:
+    """Choose the files of substitutes that were there the last time."""
+    keys = {_key(found): found for found in graph.leaves.undecided()}
+    if not keys:
+        return
+    choices = {}
+    for key, text in known.load(keys).items():
+        for number, archive in enumerate(keys[key].archives):
+            if file_of(archive).encode() == text:
+                choices[keys[key].path] = Choice(number)
+                break
+    graph.choose(choices)
+
+
+def note_choices(graph: BuildGraph, known: KnownRealisations) -> None:
+    """Keep which files substitutes come from."""
+    chosen = graph.leaves.chosen
+    for found in graph.leaves.undecided():
+        if found.path in chosen:
+            known.store(_key(found), chosen[found.path].encode())
+
+
+def _key(found: LockedSubstitute) -> str:
+    return f"file of {found.path} beside {file_of(found.archives[0])}"
 
 
 def learn(
@@ -134,21 +217,43 @@ def survey(
         roots = [graph.step(step, Flavour.PROBE).root for step in askable]
         for step, there in zip(askable, prober.cached(roots), strict=True):
             (cached if there else absent).add(step)
+        found = _elsewhere(graph, absent, prober)
+        absent -= found
+        cached |= found
         missing |= absent
         frontier = _inputs_of(graph, absent) - cached - missing
-    drvs = {step for step in missing if not graph.is_source(step)}
+    drvs = {step for step in missing if not graph.is_leaf(step)}
+    leaves = [(path, step) for step in missing - drvs for path in graph.outputs(step).values()]
     if not drvs.issubset(order):  # the content of one was found as what another made
         order = graph.build_order([*order, *drvs])
     to_build = tuple(drv for drv in order if drv in drvs)
     refusals = {drv: _refusal(graph, drv) for drv in to_build}
     return Survey(
         to_build=to_build,
-        to_send=tuple(
-            sorted(path for step in missing - drvs for path in graph.outputs(step).values())
-        ),
+        to_send=tuple(sorted(path for path, step in leaves if not graph.is_fetched(step))),
+        to_fetch=tuple(sorted(path for path, step in leaves if graph.is_fetched(step))),
         cached=frozenset(cached),
         refused={drv: why for drv, why in refusals.items() if why is not None},
     )
+
+
+def _elsewhere(graph: BuildGraph, absent: Iterable[StorePath], prober: Prober) -> set[StorePath]:
+    """The steps of *absent* that are there in another file, which is then chosen."""
+    leaves = graph.leaves
+    files = {step: leaves.alternatives(step) for step in sorted(absent)}
+    found: set[StorePath] = set()
+    for number in range(max(files.values(), default=0)):
+        asked = [step for step, count in files.items() if 1 < count > number and step not in found]
+        before = {step: leaves.choices(step) for step in asked}
+        for step in asked:
+            graph.choose(leaves.alternative(step, number))
+        roots = [graph.step(step, Flavour.PROBE).root for step in asked]
+        for step, there in zip(asked, prober.cached(roots), strict=True):
+            if there:
+                found.add(step)
+            else:
+                graph.choose(before[step])
+    return found
 
 
 def _refusal(graph: BuildGraph, drv: StorePath) -> NixbkError | None:
@@ -164,7 +269,7 @@ def _inputs_of(graph: BuildGraph, steps: Iterable[StorePath]) -> set[StorePath]:
     """The steps that make what *steps* need, as far as it can be told."""
     found: set[StorePath] = set()
     for step in steps:
-        if graph.is_source(step):
+        if graph.is_leaf(step):
             continue
         known, unknown = graph.known_closure(chain(graph.needs(step), graph.beside(step)))
         found.update(map(graph.producer, known))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nixbk.nix.derivation import Derivation
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.realisation import RealisedOutput
+    from nixbk.schema.lock import LockedArchive
 
 PROBE_IP: Final = "no build: this is a probe"
 RUN_IP: Final = "127.0.0.1"
@@ -31,6 +32,10 @@ why a download failed, which Nix's own downloader knows better than BuildKit's."
 
 def _no_offer(data: bytes) -> str:
     raise NixbkError(f"there is no session to send {len(data):,} bytes through")
+
+
+def _no_archive(archive: LockedArchive) -> str:
+    raise NixbkError("no binary cache is known", where=archive.substituter)
 
 
 class Flavour(Enum):
@@ -75,6 +80,8 @@ class Workshop:
         max_silent_s: how long a build may print nothing; None for ever.
         nonce: fresh for each command; keys the steps that are built each time.
         features: system features granted beside Nix's usual ones.
+        archive_url: where the builder gets a file of a binary cache.
+        probes_have_helpers: whether the helpers are sent for probes, too.
     """
 
     platform: Platform
@@ -89,6 +96,8 @@ class Workshop:
     max_silent_s: int | None = None
     nonce: str = ""
     features: frozenset[str] = frozenset()
+    archive_url: Callable[[LockedArchive], str] = _no_archive
+    probes_have_helpers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +170,11 @@ class Step:
 
     Attributes:
         root: the file system with the outputs and the result file.
+        archives: the files that it unpacks, of what binary caches have.
     """
 
     root: Output
+    archives: tuple[Output, ...] = ()
 
     @property
     def digest(self) -> str:

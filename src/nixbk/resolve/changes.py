@@ -88,6 +88,7 @@ class Changes:
     changes: tuple[Change, ...]
     derivations: Count
     sources: Count
+    substitutes: Count = Count(0, 0, 0)
 
 
 def compare(old: Lock | None, new: Lock) -> Changes:
@@ -118,10 +119,13 @@ def compare(old: Lock | None, new: Lock) -> Changes:
         tuple(found),
         _count(old.derivations if old else (), new.derivations),
         _count(old.sources if old else (), new.sources),
+        _count(old.substitutes if old else (), new.substitutes),
     )
 
 
 def _locked(installable: LockedInstallable) -> str:
+    if installable.drv_path is None:
+        return installable.paths["out"].basename
     return f"{installable.drv_path.basename}^{','.join(installable.outputs)}"
 
 

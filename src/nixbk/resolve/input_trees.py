@@ -17,7 +17,6 @@ import subprocess
 import tarfile
 import tempfile
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -150,6 +149,8 @@ class InputTrees:
 
 def _unpack_archive(source: Download, folder: Path) -> Path:
     """Fetch an archive; its one folder is the tree, as Nix has it."""
+    import urllib.request  # noqa: PLC0415 - slow to import, and few inputs are fetched so
+
     archive, tree = folder / "archive", folder / "tree"
     request = urllib.request.Request(source.url, headers={"User-Agent": "nixbk"})  # noqa: S310
     with (

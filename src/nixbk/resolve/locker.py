@@ -6,31 +6,27 @@ bundle needs is part of the result, and `nixbk.resolve.bundle` writes it.
 
 from __future__ import annotations
 
+import os
 import platform as machine
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nixbk.errors import NixbkError
-from nixbk.nix import nar
-from nixbk.nix.derivation_hash import load
-from nixbk.nix.store_path import StorePath, source_path
-from nixbk.resolve.classify import examine
-from nixbk.resolve.evaluator import (
-    EvaluationError,
-    Evaluator,
-    InputRequest,
-    PathInfo,
-    ResolvedInput,
-    Wish,
+from nixbk.nix.store_path import StorePath
+from nixbk.resolve.evaluator import EvaluationError, Evaluator, InputRequest, ResolvedInput, Wish
+from nixbk.resolve.recipes import StoreRecipes
+from nixbk.resolve.source_places import SourcePlaces
+from nixbk.resolve.substituters import Asking, SmallNarError, substituters_of
+from nixbk.resolve.substitution import (
+    AskedCaches,
+    FaultyCacheError,
+    Substitution,
+    UnavailableError,
+    substitute,
 )
-from nixbk.resolve.filesystem import nar_of
-from nixbk.resolve.repository import Repository
-from nixbk.resolve.sources import bundle_folder
 from nixbk.schema.installable import ALL_OUTPUTS, Installable, InstallableKind
 from nixbk.schema.lock import (
-    BundleOrigin,
-    FileOrigin,
-    InputOrigin,
     Lock,
     LockedImage,
     LockedInstallable,
@@ -39,6 +35,7 @@ from nixbk.schema.lock import (
     LockedSource,
 )
 from nixbk.schema.lock_verify import verify
+from nixbk.schema.manifest_file import NO_CACHE, NO_CACHE_HINT
 from nixbk.schema.platform import MACHINES, SYSTEMS
 from nixbk.schema.sandbox import SHELL_TARGET
 
@@ -52,9 +49,6 @@ if TYPE_CHECKING:
     from nixbk.schema.lock import LockedInput
     from nixbk.schema.manifest_file import ManifestFile
     from nixbk.schema.problems import KeyPath
-
-LARGE_BYTES = 1 << 20
-"""What is larger is no part of the bundle if an input has it."""
 
 SHELL_NAME = "sh"
 """The store name of the builds' shell."""
@@ -74,13 +68,34 @@ class Locked:
     Attributes:
         lock: proven.
         bundle: for each archive of the bundle, by its SHA-256, how to read it.
+        warnings: what is wrong with caches that others made up for.
     """
 
     lock: Lock
     bundle: Mapping[str, Callable[[], Iterator[bytes]]]
+    warnings: tuple[str, ...] = ()
 
 
-def make_lock(  # noqa: PLR0913 - two of them by name
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Something that the manifest names, and what it stands for.
+
+    Attributes:
+        where: its key.
+        text: as the user wrote it.
+        drv_path: the derivation; None for a store path.
+        names: the outputs that are wanted.
+        paths: their store paths, as far as they are known.
+    """
+
+    where: KeyPath
+    text: str
+    drv_path: StorePath | None
+    names: tuple[str, ...]
+    paths: Mapping[str, StorePath]
+
+
+def make_lock(  # noqa: PLR0913 - most of them by name
     file: ManifestFile,
     folder: Path,
     lock_path: Path,
@@ -89,6 +104,8 @@ def make_lock(  # noqa: PLR0913 - two of them by name
     old: Lock | None = None,
     update: bool = False,
     trees: InputTrees | None = None,
+    asking: Asking | None = None,
+    substituters: AskedCaches | None = None,
 ) -> Locked:
     """The lock of a manifest.
 
@@ -96,63 +113,99 @@ def make_lock(  # noqa: PLR0913 - two of them by name
         file: the manifest.
         folder: the manifest's.
         lock_path: where the lock will be written; its sources are found below its folder.
-        evaluator: Nix.
+        evaluator: Nix; not asked for what is a store path itself.
         old: the lock so far, whose revisions are kept.
         update: whether to pin every input anew instead.
         trees: how large parts of inputs are had again; without them, they go to the bundle.
+        asking: how the manifest's caches are asked.
+        substituters: asked instead of those.
 
     Raises:
         LockingError: with the manifest's key, what cannot be locked, and why.
     """
-    locker = _Locker(file, folder, lock_path, evaluator, trees)
-    return locker.run(old.inputs if old and not update else {})
+    with ExitStack() as stack:
+        if substituters is None and file.manifest.substituters:
+            how = asking or Asking(os.environ)
+            try:
+                substituters = stack.enter_context(substituters_of(file.manifest, folder, how))
+            except NixbkError as error:
+                raise LockingError(error.message, where=error.where, hint=error.hint) from error
+        locker = _Locker(file, folder, lock_path, evaluator, trees, substituters)
+        return locker.run(old, old.inputs if old and not update else {})
 
 
 class _Locker:
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of one function
         self,
         file: ManifestFile,
         folder: Path,
         lock_path: Path,
         evaluator: Evaluator,
         trees: InputTrees | None,
+        substituters: AskedCaches | None,
     ) -> None:
         self._file = file
         self._manifest = file.manifest
         self._folder = folder
         self._evaluator = evaluator
-        self._trees = trees
-        self._input_files: dict[str, Repository] = {}
-        self._bundle: dict[str, Callable[[], Iterator[bytes]]] = {}
-        self._repository = Repository(
-            lock_path.parent, (lock_path.name, bundle_folder(lock_path).name)
-        )
+        self._substituters = substituters
+        self._places = SourcePlaces(lock_path, evaluator, trees)
 
-    def run(self, old: Mapping[str, LockedInput]) -> Locked:
-        """The lock, with the inputs of *old* where they are still asked for."""
-        inputs = self._inputs(old)
+    def run(self, old: Lock | None, pinned: Mapping[str, LockedInput]) -> Locked:
+        """The lock, with the inputs of *pinned* where they are still asked for."""
+        inputs = self._inputs(pinned)
         wishes = list(self._wishes(inputs))
         found = self._evaluate(wishes, inputs)
-        paths = [evaluated.drv_path for evaluated in found]
-        derivations = load(paths, self._evaluator.derivation)
-        made = self._made(derivations)
-        images = self._images(wishes, found, derivations)
-        sources = self._sources(derivations, inputs)
+        recipes = StoreRecipes(self._evaluator)
+        if self._substituters is None:
+            recipes.load(evaluated.drv_path for evaluated in found)
+        rows = self._rows(wishes, found, recipes)
+        parts = self._parts(rows, recipes, old)
+        sources = self._places.find(parts.sources, inputs, parts.substitutes)
         shell = self._shell(sources)
         lock = Lock(
-            images,
-            derivations,
+            self._images(rows),
+            parts.derivations,
             sources,
             {name: resolved.locked for name, resolved in inputs.items()},
             shell,
-            {**self._made_paths(wishes, found, derivations), **self._file_paths(sources)},
+            {**self._made_paths(rows), **self._file_paths(sources)},
             tuple(sorted(set(self._manifest.sandbox.system_features))),
-            made,
+            parts.made,
+            parts.substitutes,
+            parts.substituted,
+            self._manifest.fallback,
         )
-        problems = verify(lock)
+        problems = verify(lock)  # who asked the caches has held signatures against the keys
         if problems:  # what Nix gave us does not fit together, and nobody edited it
             raise LockingError(problems[0].message, where=str(problems[0].path[-1]))
-        return Locked(lock, self._bundle)
+        warnings = tuple(f"substituters.{f.substituter}: {f.message}" for f in parts.faults)
+        return Locked(lock, self._places.bundle, warnings)
+
+    # What is fetched ----------------------------------------------------------------------
+
+    def _parts(self, rows: list[_Row], recipes: StoreRecipes, old: Lock | None) -> Substitution:
+        """What is built and what is fetched."""
+        if self._substituters is None:
+            derivations = recipes.known
+            made = recipes.make_all()
+            sources = {path for found in derivations.values() for path in found.input_srcs}
+            return Substitution(derivations, made, {}, {}, frozenset(sources), ())
+        outputs = [(row.drv_path, name) for row in rows if row.drv_path for name in row.names]
+        paths = {row.paths["out"]: row.where for row in rows if row.drv_path is None}
+        try:
+            parts = substitute(
+                outputs, paths, self._substituters, recipes, fallback=self._manifest.fallback
+            )
+            before = old.substitutes if old else {}
+            entries = self._substituters.look_into(parts.substitutes, before)
+        except UnavailableError as error:
+            raise self._at(error, *paths[error.path]) from error
+        except FaultyCacheError as error:
+            raise self._at(error, "substituters", error.fault.substituter) from error
+        except SmallNarError as error:
+            raise self._at(error, "substituters", error.substituter) from error
+        return replace(parts, substitutes=entries)
 
     # Inputs -------------------------------------------------------------------------------
 
@@ -229,6 +282,10 @@ class _Locker:
     def _wishes(self, inputs: Mapping[str, ResolvedInput]) -> Iterator[tuple[KeyPath, Wish]]:
         first = next(iter(self._manifest.images))
         for where, installable in self._installables():
+            if installable.kind is InstallableKind.PATH:
+                if self._substituters is None:  # a manifest from elsewhere than a file
+                    raise LockingError(NO_CACHE, where=self._file.where(*where), hint=NO_CACHE_HINT)
+                continue
             key = str(where[1]) if where[0] == "images" else first
             resolved = inputs.get(installable.target)
             wish = Wish(installable, SYSTEMS[self._platform(key)])
@@ -241,6 +298,8 @@ class _Locker:
     def _evaluate(
         self, wishes: list[tuple[KeyPath, Wish]], inputs: Mapping[str, ResolvedInput]
     ) -> list[Evaluated]:
+        if not wishes:
+            return []
         trees = {name: inputs[name].store_path for name in self._manifest.inputs if name in inputs}
         known = {name: path for name, path in trees.items() if path is not None}
         results: list[Evaluated] = []
@@ -256,33 +315,40 @@ class _Locker:
             results.append(result)
         return results
 
-    def _images(
-        self,
-        wishes: list[tuple[KeyPath, Wish]],
-        found: list[Evaluated],
-        derivations: Mapping[StorePath, Derivation],
-    ) -> dict[str, LockedImage]:
-        rows: dict[str, list[LockedInstallable]] = {key: [] for key in self._manifest.images}
-        for (where, wish), evaluated in zip(wishes, found, strict=True):
-            if where[0] != "images":
+    def _rows(
+        self, wishes: list[tuple[KeyPath, Wish]], found: list[Evaluated], recipes: StoreRecipes
+    ) -> list[_Row]:
+        """Everything that the manifest names, in its order."""
+        evaluated = {where: row for (where, _), row in zip(wishes, found, strict=True)}
+        rows: list[_Row] = []
+        for where, installable in self._installables():
+            text = installable.text
+            if where not in evaluated:
+                path = StorePath.parse(installable.target)
+                rows.append(_Row(where, text, None, ("out",), {"out": path}))
                 continue
-            key = str(where[1])
-            derivation = derivations[evaluated.drv_path]
-            names = self._names(where, wish, evaluated, derivation)
+            drv_path = evaluated[where].drv_path
+            derivation = recipes.read(drv_path)
+            names = self._names(where, installable, evaluated[where], derivation)
+            if where[0] == "sandbox":
+                names = ("out",) if "out" in names else names[:1]
             paths = {
                 name: StorePath.parse(derivation.outputs[name].path)
                 for name in names
                 if derivation.outputs[name].path
             }
-            text = wish.installable.text
-            rows[key].append(LockedInstallable(text, evaluated.drv_path, names, paths))
-        return {key: LockedImage((self._platform(key),), tuple(row)) for key, row in rows.items()}
+            rows.append(_Row(where, text, drv_path, names, paths))
+        return rows
 
     def _names(
-        self, where: KeyPath, wish: Wish, evaluated: Evaluated, derivation: Derivation
+        self,
+        where: KeyPath,
+        installable: Installable,
+        evaluated: Evaluated,
+        derivation: Derivation,
     ) -> tuple[str, ...]:
         """The outputs that an installable stands for."""
-        names = wish.installable.outputs or evaluated.outputs
+        names = installable.outputs or evaluated.outputs
         if names == ALL_OUTPUTS:
             names = tuple(derivation.outputs)
         for name in names:
@@ -294,95 +360,40 @@ class _Locker:
                 )
         return names
 
-    def _made(
-        self, derivations: dict[StorePath, Derivation]
-    ) -> dict[tuple[StorePath, str], StorePath]:
-        """The derivations that are outputs of others, which Nix makes; they join *derivations*."""
-        made: dict[tuple[StorePath, str], StorePath] = {}
-        work = list(derivations.values())
-        while work:
-            for need in work.pop().dynamic:
-                path = need.path
-                for name in need.chain:
-                    if (path, name) not in made:
-                        made[path, name] = self._evaluator.build(path, name)
-                    path = made[path, name]
-                    if path not in derivations:
-                        found = load([path], self._evaluator.derivation)
-                        work += [found[new] for new in found.keys() - derivations.keys()]
-                        derivations.update(found)
-        return made
-
-    def _made_paths(
-        self,
-        wishes: list[tuple[KeyPath, Wish]],
-        found: list[Evaluated],
-        derivations: Mapping[StorePath, Derivation],
-    ) -> dict[str, LockedPath]:
-        """What of the sandbox derivations make, by where builds find it."""
-        rows = {
-            where: (evaluated.drv_path, names)
-            for (where, wish), evaluated in zip(wishes, found, strict=True)
-            if where[0] == "sandbox"
-            for names in [self._names(where, wish, evaluated, derivations[evaluated.drv_path])]
+    def _images(self, rows: list[_Row]) -> dict[str, LockedImage]:
+        return {
+            key: LockedImage(
+                (self._platform(key),),
+                tuple(
+                    LockedInstallable(row.text, row.drv_path, row.names, row.paths)
+                    for row in rows
+                    if row.where[:2] == ("images", key)
+                ),
+            )
+            for key in self._manifest.images
         }
+
+    def _made_paths(self, rows: list[_Row]) -> dict[str, LockedPath]:
+        """What of the sandbox is in installables, by where builds find it."""
+        by_key = {row.where: row for row in rows if row.where[0] == "sandbox"}
         paths: dict[str, LockedPath] = {}
         for target, (below, source) in self._manifest.sandbox.sources.items():
             if source.installable is None:
                 continue
-            drv_path, names = rows["sandbox", *below]
-            name = "out" if "out" in names else names[0]
-            path = derivations[drv_path].outputs[name].path
-            if not path:
+            row = by_key["sandbox", *below]
+            (name,) = row.names
+            path = row.paths.get(name)
+            if path is None:
                 raise LockingError(
                     "its store path is known only when it is built",
                     where=self._file.where("sandbox", *below),
                     hint="name what is not content-addressed, or a file",
                 )
-            store_path = StorePath.parse(path)
-            paths[target] = LockedPath(source.text, store_path, source.path, drv_path, name)
+            output = name if row.drv_path else ""
+            paths[target] = LockedPath(source.text, path, source.path, row.drv_path, output)
         return paths
 
-    # Sources ------------------------------------------------------------------------------
-
-    def _sources(
-        self, derivations: Mapping[StorePath, Derivation], inputs: Mapping[str, ResolvedInput]
-    ) -> dict[StorePath, LockedSource]:
-        """Every source of the derivations, and what sources refer to."""
-        infos: dict[StorePath, PathInfo] = {}
-        wanted = {path for derivation in derivations.values() for path in derivation.input_srcs}
-        while wanted:
-            infos.update(self._evaluator.infos(wanted))
-            wanted = {r for path in wanted for r in infos[path].references} - infos.keys()
-        return {path: self._source(infos[path], inputs) for path in sorted(infos)}
-
-    def _source(self, info: PathInfo, inputs: Mapping[str, ResolvedInput]) -> LockedSource:
-        found = examine(info, lambda: self._evaluator.nar(info.path))
-        file = self._repository.find(info.path.name, info.nar_hash, info.nar_size)
-        if file is not None:
-            return replace(found, origin=FileOrigin(file))
-        if info.nar_size > LARGE_BYTES and self._trees is not None:
-            for resolved in inputs.values():
-                if not resolved.is_local:
-                    part = self._part(resolved.locked, info)
-                    if part is not None:
-                        return replace(found, origin=InputOrigin(resolved.locked.name, part))
-        digest = info.nar_hash.digest.hex()
-        self._bundle[digest] = lambda: self._evaluator.nar(info.path)
-        return replace(found, origin=BundleOrigin(digest))
-
-    def _part(self, locked: LockedInput, info: PathInfo) -> str | None:
-        """Where in an input a source is, if the input can be had again without Nix."""
-        assert self._trees is not None  # noqa: S101 - the caller looked
-        try:
-            tree = self._trees.tree(locked)
-        except NixbkError:
-            return None
-        if locked.name not in self._input_files:
-            self._input_files[locked.name] = Repository(tree, all_files=True)
-        files = self._input_files[locked.name]
-        part = files.find(info.path.name, info.nar_hash, info.nar_size)
-        return "" if part == "." else part
+    # Files of the sandbox -----------------------------------------------------------------
 
     def _shell(self, sources: dict[StorePath, LockedSource]) -> LockedShell | None:
         """The shell of the builds, if it is a file, which becomes one of the sources."""
@@ -393,7 +404,7 @@ class _Locker:
         try:
             if not place.is_file():
                 raise LockingError("the shell is no file", hint="name a static shell")
-            path = self._own_source(place, SHELL_NAME, sources)
+            path = self._places.own(place, SHELL_NAME, sources)
         except NixbkError as error:
             raise self._at(error, "sandbox", "shell") from error
         return LockedShell(found[1].text, path)
@@ -408,28 +419,11 @@ class _Locker:
             try:
                 if not place.exists():
                     raise LockingError(f"there is no file {source.path!r}")
-                path = self._own_source(place, PATH_NAME, sources)
+                path = self._places.own(place, PATH_NAME, sources)
             except NixbkError as error:
                 raise self._at(error, "sandbox", *below) from error
             paths[target] = LockedPath(source.text, path)
         return paths
-
-    def _own_source(
-        self, place: Path, name: str, sources: dict[StorePath, LockedSource]
-    ) -> StorePath:
-        """The store path of a file or folder beside the manifest, which becomes a source."""
-        place = place.resolve()
-        found, size = nar.nar_hash(nar_of(place))
-        path = source_path(name, found.digest)
-        source = examine(PathInfo(path, found, size, ()), lambda: nar_of(place))
-        file = self._repository.find(place.name, found, size)
-        if file is None:
-            digest = found.digest.hex()
-            self._bundle.setdefault(digest, lambda: nar_of(place))
-            sources.setdefault(path, replace(source, origin=BundleOrigin(digest)))
-        else:
-            sources.setdefault(path, replace(source, origin=FileOrigin(file)))
-        return path
 
     def _at(self, error: NixbkError, *path: str | int) -> LockingError:
         return LockingError(error.message, where=self._file.where(*path), hint=error.hint)

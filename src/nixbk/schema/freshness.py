@@ -59,6 +59,10 @@ def _changed(manifest: Manifest, lock: Lock) -> Iterator[KeyPath]:
         if name not in manifest.inputs and name != locked.url:
             yield ("inputs", name)
     yield from (("sandbox", *key) for key in _sandbox(manifest.sandbox, lock))
+    used = {a.substituter for entry in lock.substitutes.values() for a in entry.archives}
+    yield from (("substituters", name) for name in sorted(used - manifest.substituters.keys()))
+    if manifest.fallback != lock.fallback:
+        yield ("fallback",)
     for key, image in manifest.images.items():
         found = lock.images.get(key)
         if found is None:

@@ -2,7 +2,8 @@
 
 ::
 
-    installable = ( store-path | file [ "#" attribute ] | flake [ "#" attribute ] ) [ "^" outputs ]
+    installable = store-path          ; of anything but a derivation
+                | ( derivation | file [ "#" attribute ] | flake [ "#" attribute ] ) [ "^" outputs ]
     outputs     = "*" | name *( "," name )
     file        = a path that ends in ".nix", relative to the manifest
     flake       = the name of an input | a path | a flake reference with its scheme
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nixbk.errors import NixbkError
+from nixbk.nix.store_path import StorePath, StorePathError
 
 ALL_OUTPUTS = ("*",)
 """The selection of every output."""
@@ -28,7 +30,6 @@ SCHEMES = ("path", "git", "github", "gitlab", "sourcehut", "hg", "tarball", "fil
 _OUTPUTS = re.compile(r"\*|[A-Za-z0-9+._?=-]+(,[A-Za-z0-9+._?=-]+)*")
 _INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9.-]+)?:")
-_STORE = re.compile(r"/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]+")
 
 
 class InstallableError(NixbkError):
@@ -38,7 +39,8 @@ class InstallableError(NixbkError):
 class InstallableKind(Enum):
     """What an installable names."""
 
-    STORE = "store path"
+    STORE = "derivation"
+    PATH = "store path"
     FILE = "file"
     INPUT = "input"
     FLAKE = "flake"
@@ -51,8 +53,8 @@ class Installable:
     Attributes:
         text: as the user wrote it.
         kind: what ``target`` is.
-        target: a store path, a file relative to the manifest, the name of an input, or a
-            flake reference.
+        target: a store path (of a derivation for ``STORE``), a file relative to the manifest, the
+            name of an input, or a flake reference.
         attribute: the attribute path; empty when none is named.
         absolute: whether the attribute stands for itself and is not searched for
             (``.#.legacy.x``).
@@ -96,11 +98,17 @@ class Installable:
 
     @classmethod
     def _store(cls, text: str, target: str, outputs: tuple[str, ...] | None) -> Installable:
-        if not _STORE.fullmatch(target) or not target.endswith(".drv"):
-            raise InstallableError(
-                f"expected the store path of a derivation, found {target!r}",
-                hint="nixbk builds derivations: name the '.drv' that makes this path",
-            )
+        try:
+            path = StorePath.parse(target)
+        except StorePathError as error:
+            raise InstallableError(error.message) from error
+        if not path.is_derivation:
+            if outputs is not None:
+                raise InstallableError(
+                    f"the store path {target!r} has no outputs",
+                    hint="it is one itself: leave out what begins with '^'",
+                )
+            return cls(text, InstallableKind.PATH, target)
         return cls(text, InstallableKind.STORE, target, (), absolute=False, outputs=outputs)
 
 

@@ -60,7 +60,7 @@ def _field_texts(source: str) -> dict[str, dict[str, str]]:
                         ast.AnnAssign(target=ast.Name(id=name)),
                         ast.Expr(value=ast.Constant(value=str(words))),
                     ):
-                        texts[name] = words
+                        texts[name.removesuffix("_")] = words
     return found
 
 

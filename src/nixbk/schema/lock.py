@@ -9,151 +9,56 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from nixbk.nix.store_path import StorePath
+from nixbk.schema.lock_values import (
+    BundleOrigin,
+    Compression,
+    ContentMethod,
+    FileOrigin,
+    FileType,
+    InputOrigin,
+    LockedArchive,
+    LockedImage,
+    LockedInput,
+    LockedInstallable,
+    LockedPath,
+    LockedShell,
+    LockedSource,
+    LockedSubstitute,
+    Origin,
+)
 from nixbk.schema.sandbox import SHELL_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from nixbk.nix.derivation import Derivation
-    from nixbk.nix.hashes import Hash
+
+__all__ = [
+    "VERSION",
+    "BundleOrigin",
+    "Compression",
+    "ContentMethod",
+    "FileOrigin",
+    "FileType",
+    "InputOrigin",
+    "Lock",
+    "LockedArchive",
+    "LockedImage",
+    "LockedInput",
+    "LockedInstallable",
+    "LockedPath",
+    "LockedShell",
+    "LockedSource",
+    "LockedSubstitute",
+    "Origin",
+]
 
 VERSION = 1
 """The version of the format that this nixbk reads and writes."""
-
-FileType = Literal["directory", "regular", "symlink"]
-ContentMethod = Literal["nar", "text", "flat", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class LockedInput:
-    """An input with what it was when it was locked.
-
-    Attributes:
-        name: its key in the manifest, or the flake reference itself for an installable that
-            names one directly.
-        url: the flake reference as the user wrote it.
-        flake: whether it is a flake.
-        locked: the flake reference that is evaluated: with its revision, or relative to the
-            lock's folder for what lies in it.
-        rev: the revision, where there is one.
-        nar_hash: of the whole tree.
-        last_modified: seconds since 1970, where it is known.
-    """
-
-    name: str
-    url: str
-    flake: bool
-    locked: str
-    rev: str | None
-    nar_hash: Hash
-    last_modified: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LockedInstallable:
-    """An installable with the derivation it stands for.
-
-    Attributes:
-        text: as the user wrote it.
-        drv_path: the derivation.
-        outputs: names of the selected outputs, in the order to install them.
-        paths: their store paths by name; without those that a build decides.
-    """
-
-    text: str
-    drv_path: StorePath
-    outputs: tuple[str, ...]
-    paths: Mapping[str, StorePath]
-
-
-@dataclass(frozen=True, slots=True)
-class LockedImage:
-    """The installables of an image, for its platforms."""
-
-    platforms: tuple[str, ...]
-    installables: tuple[LockedInstallable, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileOrigin:
-    """A file or folder of the repository, relative to the lock's folder."""
-
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
-class InputOrigin:
-    """A part of an input: its name, and a path in it (empty for all of it)."""
-
-    input: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class BundleOrigin:
-    """A NAR in the folder beside the lock, by the SHA-256 of it in hexadecimal digits."""
-
-    sha256: str
-
-
-Origin = FileOrigin | InputOrigin | BundleOrigin
-
-
-@dataclass(frozen=True, slots=True)
-class LockedSource:
-    """A store object that is no output of a derivation of the lock.
-
-    Attributes:
-        path: where it is in the store.
-        nar_hash: SHA-256 of its NAR.
-        nar_size: length of its NAR in bytes.
-        references: the store paths it refers to.
-        origin: where its bytes are to be had.
-        file_type: what it is at its root.
-        target: of a symlink; empty for what is none.
-        method: how its path follows from its content; ``none`` when it does not.
-        content_hash: what its path is made of; None when that is the NAR hash, or nothing.
-    """
-
-    path: StorePath
-    nar_hash: Hash
-    nar_size: int
-    references: tuple[StorePath, ...]
-    origin: Origin
-    file_type: FileType = "directory"
-    target: str = ""
-    method: ContentMethod = "nar"
-    content_hash: Hash | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LockedShell:
-    """The shell of the builds: its file as the manifest names it, and its source."""
-
-    file: str
-    path: StorePath
-
-
-@dataclass(frozen=True, slots=True)
-class LockedPath:
-    """Something that builds find and that is no input of theirs.
-
-    Attributes:
-        text: as the manifest names it.
-        path: the store object that it is in.
-        subpath: where in there; empty for all of it.
-        drv_path: the derivation that makes the store object; None for a source.
-        output: which of its outputs; empty for a source.
-    """
-
-    text: str
-    path: StorePath
-    subpath: str = ""
-    drv_path: StorePath | None = None
-    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,13 +67,19 @@ class Lock:
 
     Attributes:
         images: by their key in the manifest.
-        derivations: every derivation that one of them needs.
-        sources: every other store object that one of them needs.
+        derivations: every derivation that is built for one of them; with *fallback*, also those
+            of what is substituted.
+        sources: every store object that one of those derivations needs and none makes.
         inputs: by name.
         locked_shell: the shell of the builds, when it is a file beside the manifest.
         locked_paths: what else builds find, by where; a shell that is in an installable, too.
         features: system features that the builder has.
         made: by derivation and output, the derivations that are outputs of others.
+        substitutes: every store object that is fetched from a binary cache, with all that those
+            refer to; what is here is never built.
+        substituted: by derivation and output, the substitute that is taken in its place: for all
+            outputs that an installable, the sandbox or a derivation of the lock needs.
+        fallback: whether the recipes of what is substituted are in the lock, too.
     """
 
     images: Mapping[str, LockedImage]
@@ -179,6 +90,9 @@ class Lock:
     locked_paths: Mapping[str, LockedPath] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     made: Mapping[tuple[StorePath, str], StorePath] = field(default_factory=dict)
+    substitutes: Mapping[StorePath, LockedSubstitute] = field(default_factory=dict)
+    substituted: Mapping[tuple[StorePath, str], StorePath] = field(default_factory=dict)
+    fallback: bool = False
 
     @property
     def shell(self) -> StorePath | None:
@@ -194,9 +108,16 @@ class Lock:
 
     @property
     def sandbox_drvs(self) -> tuple[StorePath, ...]:
-        """The derivations that make what builds find, each once."""
-        found = (path.drv_path for path in self.locked_paths.values() if path.drv_path)
-        return tuple(dict.fromkeys(found))
+        """The derivations that are built to make what builds find, each once."""
+        found = (self.maker(path) for path in self.locked_paths.values())
+        return tuple(dict.fromkeys(path for path in found if path))
+
+    def maker(self, entry: LockedPath) -> StorePath | None:
+        """The derivation that is built to make a part of the sandbox.
+
+        None for a source or a substitute, which is there without one.
+        """
+        return None if entry.path in self.substitutes else entry.drv_path
 
     def sandbox_of(self, drv_path: StorePath) -> Mapping[str, LockedPath]:
         """What the builder of one derivation finds, by where.
@@ -207,13 +128,25 @@ class Lock:
             return {}
         if drv_path not in self._below_sandbox:
             return self.sandbox
-        return {target: path for target, path in self.sandbox.items() if path.drv_path is None}
+        return {target: path for target, path in self.sandbox.items() if self.maker(path) is None}
 
     @property
     def roots(self) -> tuple[StorePath, ...]:
-        """The derivations of all installables, in the order of the images, each once."""
-        found = (i.drv_path for image in self.images.values() for i in image.installables)
+        """The derivations that installables have built, in the order of the images, each once."""
+        found = (
+            i.drv_path
+            for image in self.images.values()
+            for i in image.installables
+            if i.drv_path and any((i.drv_path, name) not in self.substituted for name in i.outputs)
+        )
         return tuple(dict.fromkeys(found))
+
+    def fetched(self, installable: LockedInstallable) -> tuple[StorePath, ...]:
+        """The substitutes that an installable stands for, in the order of its outputs."""
+        if installable.drv_path is None:
+            return tuple(installable.paths.values())
+        keys = ((installable.drv_path, name) for name in installable.outputs)
+        return tuple(self.substituted[key] for key in keys if key in self.substituted)
 
     def outputs(self, drv_path: StorePath) -> Mapping[str, StorePath]:
         """The store paths of a derivation's outputs; without those that a build decides."""
@@ -230,8 +163,34 @@ class Lock:
     def inputs_of(self, drv_path: StorePath) -> Mapping[StorePath, tuple[str, ...]]:
         """The derivations that one is built from, and which of their outputs.
 
-        What makes a derivation of them has done so when it was locked.
+        What makes a derivation of them has done so when it was locked, and what is fetched is
+        one of `substituted_inputs`.
         """
+        if not self.substituted:
+            return self._wanted_by(drv_path)
+        known = self._inputs.get(drv_path)
+        if known is None:
+            known = self._inputs[drv_path] = {
+                path: left
+                for path, names in self._wanted_by(drv_path).items()
+                if (left := tuple(n for n in names if (path, n) not in self.substituted))
+            }
+        return known
+
+    def substituted_inputs(self, drv_path: StorePath) -> tuple[StorePath, ...]:
+        """The substitutes that a derivation is built from, sorted."""
+        if not self.substituted:
+            return ()
+        found = {
+            self.substituted[path, name]
+            for path, names in self._wanted_by(drv_path).items()
+            for name in names
+            if (path, name) in self.substituted
+        }
+        return tuple(sorted(found))
+
+    def _wanted_by(self, drv_path: StorePath) -> Mapping[StorePath, tuple[str, ...]]:
+        """The outputs that a derivation takes in, by what makes them."""
         derivation = self.derivations[drv_path]
         if not derivation.dynamic:
             return derivation.input_drvs
@@ -244,20 +203,27 @@ class Lock:
         return found
 
     def origins(self, path: StorePath) -> tuple[tuple[str, int], ...]:
-        """The installables that need a derivation or source, as image and index.
+        """The installables that need a derivation, source or substitute, as image and index.
 
         They are keys of the manifest: ``images.<image>.installables[<index>]``. The work is
         linear in the lock, so this is for messages.
         """
         needed = self._dependents(path)
         if any(found.path == path or found.drv_path in needed for found in self.sandbox.values()):
-            needed.update(self.derivations)
+            needed.update(self.derivations)  # what is fetched needs no sandbox
         return tuple(
             (key, number)
             for key, image in self.images.items()
             for number, installable in enumerate(image.installables)
-            if installable.drv_path in needed
+            if self._stands_for(installable, needed)
         )
+
+    def _stands_for(self, installable: LockedInstallable, needed: AbstractSet[StorePath]) -> bool:
+        drv_path = installable.drv_path
+        if not needed.isdisjoint(self.fetched(installable)):
+            return True
+        built = (name for name in installable.outputs if (drv_path, name) not in self.substituted)
+        return drv_path in needed and any(built)
 
     def _dependents(self, path: StorePath) -> set[StorePath]:
         found = {path}
@@ -281,6 +247,10 @@ class Lock:
         return frozenset(found)
 
     @cached_property
+    def _inputs(self) -> dict[StorePath, Mapping[StorePath, tuple[str, ...]]]:
+        return {}
+
+    @cached_property
     def _outputs(self) -> dict[StorePath, Mapping[str, StorePath]]:
         return {}
 
@@ -293,7 +263,11 @@ class Lock:
 
     def _edges(self) -> Iterator[tuple[StorePath, StorePath]]:
         for path, derivation in self.derivations.items():
-            for used in (*self.inputs_of(path), *derivation.input_srcs):
+            inputs = (*self.inputs_of(path), *self.substituted_inputs(path))
+            for used in (*inputs, *derivation.input_srcs):
+                yield path, used
+        for path, substitute in self.substitutes.items():
+            for used in substitute.references:
                 yield path, used
         for path, source in self.sources.items():
             for used in source.references:

@@ -23,14 +23,19 @@ Natural = Annotated[StrictInt, Field(ge=0)]
 
 
 class SandboxPathModel(Model):
-    """Something that builds find; it has either ``source`` or ``derivation`` and ``output``."""
+    """Something that builds find.
+
+    It has one of ``source``, ``substitute``, and ``derivation`` with ``output``.
+    """
 
     text: str
     """As the manifest names it."""
     source: BaseName | None = None
     """Its entry in ``sources``."""
+    substitute: BaseName | None = None
+    """Its entry in ``substitutes``, for what the manifest names by its store path."""
     derivation: BaseName | None = None
-    """The entry in ``derivations`` that makes it."""
+    """The derivation that makes it: one of ``derivations``, or of ``substituted``."""
     output: str | None = None
     """The output of that derivation."""
     path: str | None = None
@@ -72,8 +77,8 @@ class InstallableModel(Model):
 
     text: str
     """As the manifest has it."""
-    derivation: BaseName
-    """Its entry in ``derivations``."""
+    derivation: BaseName | None = None
+    """What makes it: one of ``derivations``, or of ``substituted``. None for a store path."""
     outputs: Annotated[dict[str, Path], Field(min_length=1)]
     """The selected outputs with their store paths; empty where a build decides the path."""
 
@@ -110,9 +115,9 @@ class DerivationModel(Model):
     args: list[str] = []
     """The builder's arguments."""
     inputs: list[str] = []
-    """The derivations it needs, as ``<base name>^<outputs>``."""
+    """The derivations it needs, as ``<base name>^<outputs>``; some are in ``substituted``."""
     sources: list[BaseName] = []
-    """The sources it needs."""
+    """The sources it needs; one that is fetched is in ``substitutes``."""
     implied_env: Literal[True, False] = True
     """Whether ``name``, ``system``, ``builder`` and the outputs are left out of ``env``."""
     outputs: dict[str, Path | OutputModel] = {}
@@ -148,20 +153,62 @@ class SourceModel(Model):
     """Origin: a file of the folder beside the lock, by the hash of its archive in base 16."""
 
 
+class ArchiveModel(Model):
+    """A file of a binary cache that holds an archive."""
+
+    substituter: str
+    """The name of the cache in the manifest."""
+    url: str
+    """Where the file is: relative to the cache, or absolute."""
+    file_hash: Sri
+    """The hash of the file."""
+    file_size: Natural | None = None
+    """The length of the file in bytes, where the cache tells it."""
+    compression: Literal["none", "gzip", "bzip2", "xz", "zstd"]
+    """How the archive in it is compressed."""
+
+
+class SubstituteModel(Model):
+    """A store object that is fetched from a binary cache."""
+
+    type: Literal["symlink", "directory"] = "directory"
+    """``symlink``, or ``directory`` for everything else."""
+    target: str | None = None
+    """Where a symbolic link leads."""
+    nar_hash: Sri
+    """The hash of its archive."""
+    nar_size: Annotated[StrictInt, Field(ge=1)]
+    """The length of its archive in bytes."""
+    references: list[BaseName] = []
+    """The substitutes and sources it refers to."""
+    content_address: str | None = None
+    """What its path is made of, if it follows from its content."""
+    signatures: list[str] = []
+    """Who says all this, as ``<name of the key>:<base 64>``."""
+    archives: Annotated[list[ArchiveModel], Field(min_length=1)]
+    """Where its archive is, in the order in which caches are tried."""
+
+
 class LockModel(Model):
     """What the images of a manifest stand for, exactly."""
 
     version: Literal[1]
     """The version of this format."""
+    fallback: StrictBool = False
+    """Whether the recipes of what is fetched are in it, too."""
     sandbox: SandboxModel | None = None
     """What builds find that is no input of theirs."""
     inputs: dict[str, InputModel] = {}
     """The inputs by name."""
     images: dict[str, ImageModel]
     """The images by name."""
+    substituted: dict[str, BaseName] = {}
+    """What is fetched instead of being built: store paths by ``<base name>^<output>``."""
     derivations: dict[BaseName, DerivationModel]
-    """Every recipe that an image needs, by the base name of its path."""
+    """Every recipe that is built for an image, by the base name of its path."""
     made: dict[str, BaseName] = {}
     """Recipes that are outputs of others, by ``<base name>^<output>``."""
     sources: dict[BaseName, SourceModel] = {}
-    """Everything else that an image needs, by the base name of its path."""
+    """Everything else that builds need, by the base name of its path."""
+    substitutes: dict[BaseName, SubstituteModel] = {}
+    """Everything that is fetched from binary caches, by the base name of its path."""

@@ -10,11 +10,11 @@ import base64
 import binascii
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import Derivation, DerivationOutput
-from nixbk.nix.hashes import Hash, HashAlgorithm
+from nixbk.nix.hashes import Hash
 from nixbk.nix.store_path import StorePath
 from nixbk.schema.lock import (
     VERSION,
@@ -32,24 +32,35 @@ from nixbk.schema.lock import (
     LockedSource,
     Origin,
 )
-from nixbk.schema.lock_document import KEYS, implied_paths
-from nixbk.schema.problems import KeyPath, Problem
+from nixbk.schema.lock_document import implied_paths
+from nixbk.schema.lock_fields import (
+    Refused,
+    at,
+    bool_of,
+    check_keys,
+    choice_of,
+    dict_of,
+    field_of,
+    int_of,
+    paths_of,
+    relative_of,
+    require,
+    sha256_of,
+    str_of,
+    strings_of,
+    texts_of,
+)
+from nixbk.schema.problems import Problem
+from nixbk.schema.substitute_reader import read_substitute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nixbk.schema.problems import KeyPath
+
 T = TypeVar("T")
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
-
-
-class Refused(Exception):  # noqa: N818 - control flow within this module
-    """An entry is not what the format asks for."""
-
-    def __init__(self, message: str, *path: str | int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.path: KeyPath = path
 
 
 def read_document(document: dict[str, Any]) -> tuple[Lock | None, list[Problem]]:
@@ -75,19 +86,25 @@ class _Reader:
                 Problem(("version",), f"expected version {VERSION}, found {version!r}", hint)
             )
             return None
-        if self._one(lambda: _keys(document, "lock"), ()) is False:
+        if self._one(lambda: check_keys(document, "lock"), ()) is False:
             return None
         images = self._table(document, "images", _image)
         derivations = self._table(document, "derivations", _derivation)
         sources = self._table(document, "sources", _source)
         inputs = self._table(document, "inputs", _input)
-        sandbox = self._one(lambda: _dict(document, "sandbox", {}), ("sandbox",)) or {}
+        sandbox = self._one(lambda: dict_of(document, "sandbox", {}), ("sandbox",)) or {}
         shell = self._one(lambda: _shell(sandbox), ("sandbox",))
-        features = self._one(lambda: _strings(sandbox, "system-features"), ("sandbox",)) or []
+        features = self._one(lambda: strings_of(sandbox, "system-features"), ("sandbox",)) or []
         recipes = dict(derivations.values())
+        substituted = self._one(lambda: _by_output(document, "substituted"), ("substituted",)) or {}
+        substitutes = self._table(document, "substitutes", read_substitute)
         paths = self._table(
-            sandbox, "paths", lambda _, table: _sandbox_path(table, recipes), ("sandbox",)
+            sandbox,
+            "paths",
+            lambda _, table: _sandbox_path(table, recipes, substituted),
+            ("sandbox",),
         )
+        fallback = self._one(lambda: bool_of(document, "fallback", default=False), ())
         return Lock(
             images,
             recipes,
@@ -96,7 +113,10 @@ class _Reader:
             shell,
             paths,
             tuple(features),
-            self._one(lambda: _made(document), ("made",)) or {},
+            self._one(lambda: _by_output(document, "made"), ("made",)) or {},
+            {substitute.path: substitute for substitute in substitutes.values()},
+            substituted,
+            bool(fallback),
         )
 
     def _table(
@@ -106,11 +126,11 @@ class _Reader:
         read: Callable[[str, dict[str, Any]], T],
         above: KeyPath = (),
     ) -> dict[str, T]:
-        table = self._one(lambda: _dict(document, key, default={}), (*above, key)) or {}
+        table = self._one(lambda: dict_of(document, key, default={}), (*above, key)) or {}
         found: dict[str, T] = {}
         for name in table:
             try:
-                found[name] = read(name, _dict(table, name))
+                found[name] = read(name, dict_of(table, name))
             except Refused as error:
                 self.problems.append(Problem((*above, key, name, *error.path), error.message))
             except NixbkError as error:
@@ -127,108 +147,36 @@ class _Reader:
         return None
 
 
-# Fields -----------------------------------------------------------------------------------
-
-
-def _keys(table: dict[str, Any], kind: str) -> bool:
-    if not table.keys() <= KEYS[kind]:
-        unknown = next(key for key in table if key not in KEYS[kind])
-        raise Refused("unknown key", unknown)
-    return True
-
-
-def _field(table: dict[str, Any], key: str, kind: type[T], words: str, default: T | None) -> T:
-    value = table.get(key, default)
-    if value is None:
-        raise Refused(f"missing key {key!r}")
-    if type(value) is not kind:
-        raise Refused(f"expected {words}", key)
-    return value
-
-
-def _str(table: dict[str, Any], key: str, default: str | None = None) -> str:
-    return _field(table, key, str, "a string", default)
-
-
-def _int(table: dict[str, Any], key: str) -> int:
-    value = _field(table, key, int, "a number", None)
-    if value < 0:
-        raise Refused("expected a number that is not negative", key)
-    return value
-
-
-def _bool(table: dict[str, Any], key: str, *, default: bool) -> bool:
-    return _field(table, key, bool, "true or false", default)
-
-
-def _dict(table: dict[str, Any], key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
-    return _field(table, key, dict, "a table", default)
-
-
-def _strings(table: dict[str, Any], key: str) -> list[str]:
-    values = _field(table, key, list, "an array", [])
-    for number, value in enumerate(values):
-        if type(value) is not str:
-            raise Refused("expected a string", key, number)
-    return values
-
-
-def _texts(table: dict[str, Any], key: str) -> dict[str, str]:
-    values = _dict(table, key, {})
-    for name, value in values.items():
-        if type(value) is not str:
-            raise Refused("expected a string", key, name)
-    return values
-
-
-def _at(read: Callable[[], T], *path: str | int) -> T:
-    """What *read* gives; an error of it is one of the field at *path*."""
-    try:
-        return read()
-    except NixbkError as error:
-        raise Refused(error.message, *path) from error
-
-
-def _require(holds: bool, message: str, *path: str | int) -> None:  # noqa: FBT001 - a condition
-    if not holds:
-        raise Refused(message, *path)
-
-
-def _paths(table: dict[str, Any], key: str) -> tuple[StorePath, ...]:
-    names = _strings(table, key)
-    try:
-        return tuple(map(StorePath.from_basename, names))
-    except NixbkError as error:
-        raise Refused(error.message, key) from error
-
-
-def _sha256(table: dict[str, Any], key: str) -> Hash:
-    text = _str(table, key)
-    return _at(lambda: Hash.parse(text, HashAlgorithm.SHA256), key)
-
-
 # Entries ----------------------------------------------------------------------------------
 
 
 def _shell(table: dict[str, Any]) -> LockedShell | None:
-    _keys(table, "sandbox")
+    check_keys(table, "sandbox")
     if "shell" not in table and "source" not in table:
         return None
-    name = _str(table, "source")
-    return LockedShell(_str(table, "shell"), _at(lambda: StorePath.from_basename(name), "source"))
+    name = str_of(table, "source")
+    return LockedShell(str_of(table, "shell"), at(lambda: StorePath.from_basename(name), "source"))
 
 
-def _sandbox_path(table: dict[str, Any], derivations: Mapping[StorePath, Derivation]) -> LockedPath:
-    _keys(table, "sandbox-path")
-    text = _str(table, "text")
-    subpath = _relative(table, "path") if "path" in table else ""
-    if "source" in table:
-        _require("derivation" not in table, "'source' and 'derivation' exclude each other")
-        source = _str(table, "source")
-        path = _at(lambda: StorePath.from_basename(source), "source")
+def _sandbox_path(
+    table: dict[str, Any],
+    derivations: Mapping[StorePath, Derivation],
+    substituted: Mapping[tuple[StorePath, str], StorePath],
+) -> LockedPath:
+    check_keys(table, "sandbox-path")
+    text = str_of(table, "text")
+    subpath = relative_of(table, "path") if "path" in table else ""
+    kinds = [key for key in ("source", "substitute", "derivation") if key in table]
+    if len(kinds) > 1:
+        raise Refused(f"{kinds[0]!r} and {kinds[1]!r} exclude each other")
+    if kinds in (["source"], ["substitute"]):
+        name = str_of(table, kinds[0])
+        path = at(lambda: StorePath.from_basename(name), kinds[0])
         return LockedPath(text, path, subpath)
-    name, output = _str(table, "derivation"), _str(table, "output")
-    drv_path = _at(lambda: StorePath.from_basename(name), "derivation")
+    name, output = str_of(table, "derivation"), str_of(table, "output")
+    drv_path = at(lambda: StorePath.from_basename(name), "derivation")
+    if (drv_path, output) in substituted:
+        return LockedPath(text, substituted[drv_path, output], subpath, drv_path, output)
     derivation = derivations.get(drv_path)
     if derivation is None:
         raise Refused(f"{name!r} is not in the lock", "derivation")
@@ -239,23 +187,23 @@ def _sandbox_path(table: dict[str, Any], derivations: Mapping[StorePath, Derivat
 
 
 def _input(name: str, table: dict[str, Any]) -> LockedInput:
-    _keys(table, "input")
+    check_keys(table, "input")
     return LockedInput(
         name,
-        _str(table, "url"),
-        _bool(table, "flake", default=True),
-        _str(table, "locked"),
-        _str(table, "rev") if "rev" in table else None,
-        _sha256(table, "nar-hash"),
-        _int(table, "last-modified") if "last-modified" in table else None,
+        str_of(table, "url"),
+        bool_of(table, "flake", default=True),
+        str_of(table, "locked"),
+        str_of(table, "rev") if "rev" in table else None,
+        sha256_of(table, "nar-hash"),
+        int_of(table, "last-modified") if "last-modified" in table else None,
     )
 
 
 def _image(_key: str, table: dict[str, Any]) -> LockedImage:
-    _keys(table, "image")
-    rows = _field(table, "installables", list, "an array of tables", None)
+    check_keys(table, "image")
+    rows = field_of(table, "installables", list, "an array of tables", None)
     return LockedImage(
-        tuple(_strings(table, "platforms")),
+        tuple(strings_of(table, "platforms")),
         tuple(_installable(number, row) for number, row in enumerate(rows)),
     )
 
@@ -265,56 +213,66 @@ def _installable(number: int, table: Any) -> LockedInstallable:
     if type(table) is not dict:
         raise Refused("expected a table", *here)
     try:
-        _keys(table, "installable")
-        name = _str(table, "derivation")
-        outputs = _texts(table, "outputs")
-        _require(bool(outputs), "expected at least one output", "outputs")
+        check_keys(table, "installable")
+        outputs = texts_of(table, "outputs")
+        require(bool(outputs), "expected at least one output", "outputs")
         return LockedInstallable(
-            _str(table, "text"),
-            _at(lambda: StorePath.from_basename(name), "derivation"),
+            str_of(table, "text"),
+            _maker(table, outputs),
             tuple(outputs),
-            _at(lambda: {n: StorePath.parse(p) for n, p in outputs.items() if p}, "outputs"),
+            at(lambda: {n: StorePath.parse(p) for n, p in outputs.items() if p}, "outputs"),
         )
     except Refused as error:
         raise Refused(error.message, *here, *error.path) from error
+
+
+def _maker(table: dict[str, Any], outputs: Mapping[str, str]) -> StorePath | None:
+    """The derivation of an installable that is not a store path itself."""
+    if "derivation" in table:
+        name = str_of(table, "derivation")
+        return at(lambda: StorePath.from_basename(name), "derivation")
+    if list(outputs) != ["out"] or not outputs["out"]:
+        raise Refused("expected the path of 'out' alone where there is no derivation", "outputs")
+    return None
 
 
 def _derivation(name: str, table: dict[str, Any]) -> tuple[StorePath, Derivation]:
     path = StorePath.from_basename(name)
     if not path.is_derivation:
         raise Refused("expected the name of a derivation")
-    _keys(table, "derivation")
+    check_keys(table, "derivation")
     drv_name = path.name.removesuffix(".drv")
     if "aterm" in table:
         if len(table) > 1:
             raise Refused("a recipe in base 64 has no other key", "aterm")
-        return path, Derivation.from_bytes(drv_name, _base64(_str(table, "aterm")))
-    outputs = {key: _output(key, value) for key, value in _dict(table, "outputs").items()}
-    system, builder = _str(table, "system"), _str(table, "builder")
-    env = _texts(table, "env")
-    if _bool(table, "implied-env", default=True):
+        return path, Derivation.from_bytes(drv_name, _base64(str_of(table, "aterm")))
+    outputs = {key: _output(key, value) for key, value in dict_of(table, "outputs").items()}
+    system, builder = str_of(table, "system"), str_of(table, "builder")
+    env = texts_of(table, "env")
+    if bool_of(table, "implied-env", default=True):
         implied = {"name": drv_name, "system": system, "builder": builder}
         env = {**env, **implied, **implied_paths(outputs)}
     derivation = Derivation(
         drv_name,
         outputs,
-        dict(_input_drv(n, text) for n, text in enumerate(_strings(table, "inputs"))),
-        _paths(table, "sources"),
+        dict(_input_drv(n, text) for n, text in enumerate(strings_of(table, "inputs"))),
+        paths_of(table, "sources"),
         system,
         builder,
-        tuple(_strings(table, "args")),
+        tuple(strings_of(table, "args")),
         env,
     )
     return path, derivation
 
 
-def _made(document: dict[str, Any]) -> dict[tuple[StorePath, str], StorePath]:
+def _by_output(document: dict[str, Any], key: str) -> dict[tuple[StorePath, str], StorePath]:
+    """The table *key*: paths by derivations and outputs."""
     found: dict[tuple[StorePath, str], StorePath] = {}
-    for key, value in _texts(document, "made").items():
-        name, caret, output = key.partition("^")
-        _require(bool(caret), "expected '<derivation>^<output>'", key)
-        maker = _at(partial(StorePath.from_basename, name), key)
-        found[maker, output] = _at(partial(StorePath.from_basename, value), key)
+    for place, value in texts_of(document, key).items():
+        name, caret, output = place.partition("^")
+        require(bool(caret), "expected '<derivation>^<output>'", place)
+        maker = at(partial(StorePath.from_basename, name), place)
+        found[maker, output] = at(partial(StorePath.from_basename, value), place)
     return found
 
 
@@ -327,55 +285,47 @@ def _base64(text: str) -> bytes:
 
 def _output(name: str, value: Any) -> DerivationOutput:
     if type(value) is str:
-        return _at(lambda: DerivationOutput(value), "outputs", name)
+        return at(lambda: DerivationOutput(value), "outputs", name)
     if type(value) is not dict:
         raise Refused("expected a store path or a table", "outputs", name)
     try:
-        _keys(value, "output")
-        fields = [_str(value, key) for key in ("path", "method", "hash")]
+        check_keys(value, "output")
+        fields = [str_of(value, key) for key in ("path", "method", "hash")]
     except Refused as error:
         raise Refused(error.message, "outputs", name, *error.path) from error
-    return _at(lambda: DerivationOutput(*fields), "outputs", name)
+    return at(lambda: DerivationOutput(*fields), "outputs", name)
 
 
 def _input_drv(number: int, text: str) -> tuple[StorePath, tuple[str, ...]]:
     name, caret, outputs = text.partition("^")
     if not caret:
         raise Refused("expected '<derivation>^<outputs>'", "inputs", number)
-    path = _at(lambda: StorePath.from_basename(name), "inputs", number)
+    path = at(lambda: StorePath.from_basename(name), "inputs", number)
     return path, tuple(outputs.split(","))
 
 
 def _source(name: str, table: dict[str, Any]) -> LockedSource:
     path = StorePath.from_basename(name)
-    _keys(table, "source")
-    file_type = _choice(table, "type", FileType, None)
+    check_keys(table, "source")
+    file_type = choice_of(table, "type", FileType, None)
     if (file_type == "symlink") != ("target" in table):
         raise Refused("a symlink, and nothing else, has a target", "type")
-    method = _choice(table, "content", ContentMethod, "nar")
+    method = choice_of(table, "content", ContentMethod, "nar")
     content_hash = None
     if "content-hash" in table:
-        text = _str(table, "content-hash")
-        content_hash = _at(lambda: Hash.parse(text), "content-hash")
+        text = str_of(table, "content-hash")
+        content_hash = at(lambda: Hash.parse(text), "content-hash")
     return LockedSource(
         path,
-        _sha256(table, "nar-hash"),
-        _int(table, "nar-size"),
-        _paths(table, "references"),
+        sha256_of(table, "nar-hash"),
+        int_of(table, "nar-size"),
+        paths_of(table, "references"),
         _origin(table),
         cast("FileType", file_type),
-        _str(table, "target", ""),
+        str_of(table, "target", ""),
         cast("ContentMethod", method),
         content_hash,
     )
-
-
-def _choice(table: dict[str, Any], key: str, kind: Any, default: str | None) -> str:
-    choices = get_args(kind)
-    value = _str(table, key, default)
-    if value not in choices:
-        raise Refused(f"expected one of {', '.join(choices)}, found {value!r}", key)
-    return value
 
 
 def _origin(table: dict[str, Any]) -> Origin:
@@ -385,23 +335,10 @@ def _origin(table: dict[str, Any]) -> Origin:
     if ("path" in table) != (kinds == ["input"]):
         raise Refused("'input' and 'path' go together")
     if kinds == ["input"]:
-        return InputOrigin(_str(table, "input"), _relative(table, "path", empty=True))
+        return InputOrigin(str_of(table, "input"), relative_of(table, "path", empty=True))
     if kinds == ["file"]:
-        return FileOrigin(_relative(table, "file"))
-    digest = _str(table, "bundle")
+        return FileOrigin(relative_of(table, "file"))
+    digest = str_of(table, "bundle")
     if not _SHA256_HEX.fullmatch(digest):
         raise Refused("expected 64 hexadecimal digits", "bundle")
     return BundleOrigin(digest)
-
-
-def _relative(table: dict[str, Any], key: str, *, empty: bool = False) -> str:
-    """A path that stays below the folder it is relative to."""
-    value = _str(table, key)
-    steps = value.split("/")
-    if empty and not value:
-        return value
-    if value == "." and not empty:
-        return value
-    if any(step in ("", ".", "..") for step in steps) or "\0" in value:
-        raise Refused(f"expected a relative path without '.' and '..', found {value!r}", key)
-    return value

@@ -11,136 +11,77 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nixbk.errors import NixbkError
-from nixbk.nix.derivation_hash import DerivationHasher
 from nixbk.nix.store_path import StorePath, fixed_output_path, source_path
-from nixbk.schema.lock import BundleOrigin, InputOrigin, Lock, LockedSource
+from nixbk.schema.lock import BundleOrigin, InputOrigin, Lock, LockedInstallable, LockedSource
+from nixbk.schema.lock_graph import EDITED, RecipeGraph, is_fetched
+from nixbk.schema.lock_reach import Reached, reach
 from nixbk.schema.problems import KeyPath, Problem
+from nixbk.schema.substitute_verify import substitute_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from collections.abc import Set as AbstractSet
-
-    from nixbk.nix.derivation import Derivation
 
 
 def verify(lock: Lock) -> list[Problem]:
     """Everything in *lock* that does not prove itself; nothing when all does.
 
-    Linear in the lock, and without recursion.
+    Linear in the lock, and without recursion. Signatures are held against the manifest by
+    `nixbk.schema.substitutes`.
     """
-    edited = {path for path, derivation in lock.derivations.items() if derivation.path() != path}
+    reached = reach(lock)
     return [
-        *_recipes(lock, edited),
-        *_graph(lock, edited),
+        *RecipeGraph(lock).problems(),
         *_installables(lock),
         *_sources(lock),
         *_shell(lock),
-        *_unreachable(lock),
+        *substitute_problems(lock, reached),
+        *_unreachable(lock, reached),
     ]
-
-
-def _key(path: StorePath) -> KeyPath:
-    return ("derivations", path.basename)
-
-
-def _recipes(lock: Lock, edited: AbstractSet[StorePath]) -> Iterator[Problem]:
-    for path in edited:
-        actual = lock.derivations[path].path()
-        yield Problem(_key(path), f"the recipe hashes to {actual.basename!r}", EDITED, at_key=True)
-
-
-EDITED = "the lock was edited by hand or merged; run 'nixbk lock'"
-
-
-def _graph(lock: Lock, edited: AbstractSet[StorePath]) -> Iterator[Problem]:
-    """Hash every derivation behind its inputs, and hold its outputs against that.
-
-    What is *edited*, or has such an input, is at fault already.
-    """
-    known: dict[StorePath, Derivation] = {}
-    hasher = DerivationHasher(known.__getitem__)
-    bad = set(edited)
-    entered: set[StorePath] = set()
-    for root in lock.derivations:
-        stack = [root]
-        while stack:
-            path = stack[-1]
-            if path in known or path in bad:
-                stack.pop()
-                continue
-            derivation = lock.derivations[path]
-            inputs = derivation.input_drvs
-            if path not in entered:
-                entered.add(path)
-                problems = list(_named(lock, path, derivation))
-                yield from problems
-                if problems:
-                    bad.add(path)
-                    continue
-                waiting = [item for item in inputs if item not in known and item not in bad]
-                if waiting:
-                    stack += waiting
-                    continue
-            stack.pop()
-            if any(item in bad for item in inputs):
-                bad.add(path)
-                continue
-            if any(item not in known for item in inputs):
-                yield Problem(_key(path), "the derivation depends on itself", at_key=True)
-                bad.add(path)
-                continue
-            try:
-                hasher.add(path, derivation)
-            except NixbkError as error:
-                yield Problem(_key(path), error.message, EDITED, at_key=True)
-                bad.add(path)
-                continue
-            known[path] = derivation
-
-
-def _named(lock: Lock, path: StorePath, derivation: Derivation) -> Iterator[Problem]:
-    """What a recipe names is in the lock."""
-    for item in derivation.input_drvs:
-        if item not in lock.derivations:
-            yield Problem((*_key(path), "inputs"), f"{item.basename!r} is not in the lock", EDITED)
-    for item in derivation.input_srcs:
-        if item not in lock.sources:
-            yield Problem((*_key(path), "sources"), f"{item.basename!r} is not in the lock", EDITED)
-    for need in derivation.dynamic:
-        place = need.path
-        for name in need.chain:
-            made = lock.made.get((place, name))
-            if made is None or made not in lock.derivations:
-                message = f"what {place.basename + '^' + name!r} makes is not in the lock"
-                yield Problem((*_key(path), "aterm"), message, EDITED)
-                break
-            place = made
 
 
 def _installables(lock: Lock) -> Iterator[Problem]:
     for key, image in lock.images.items():
         for number, installable in enumerate(image.installables):
             here = ("images", key, "installables", number)
-            derivation = lock.derivations.get(installable.drv_path)
-            if derivation is None:
-                name = installable.drv_path.basename
-                yield Problem((*here, "derivation"), f"{name!r} is not in the lock", EDITED)
-                continue
-            for name in installable.outputs:
-                output = derivation.outputs.get(name)
-                if output is None:
-                    message = f"the derivation has no output {name!r}"
-                    yield Problem((*here, "outputs", name), message, EDITED)
-                elif output.path != str(installable.paths.get(name, "")):
-                    message = f"the derivation has {output.path!r}"
-                    yield Problem((*here, "outputs", name), message, EDITED)
+            if installable.drv_path is None:
+                (path,) = installable.paths.values()
+                if path not in lock.substitutes:
+                    message = f"{path.basename!r} is not in the lock"
+                    yield Problem((*here, "outputs", "out"), message, EDITED)
+            else:
+                yield from _outputs(lock, here, installable, installable.drv_path)
+
+
+def _outputs(
+    lock: Lock, here: KeyPath, installable: LockedInstallable, drv_path: StorePath
+) -> Iterator[Problem]:
+    derivation = lock.derivations.get(drv_path)
+    if derivation is None and (
+        lock.fallback or not is_fetched(lock, drv_path, installable.outputs)
+    ):
+        message = f"{drv_path.basename!r} is not in the lock"
+        yield Problem((*here, "derivation"), message, EDITED)
+        return
+    for name in installable.outputs:
+        declared = str(installable.paths.get(name, ""))
+        fetched = lock.substituted.get((drv_path, name))
+        if fetched is not None and str(fetched) != declared:
+            message = f"{fetched.basename!r} is fetched for it"
+            yield Problem((*here, "outputs", name), message, EDITED)
+        output = derivation.outputs.get(name) if derivation else None
+        if derivation is not None and output is None:
+            message = f"the derivation has no output {name!r}"
+            yield Problem((*here, "outputs", name), message, EDITED)
+        elif output is not None and output.path != declared:
+            message = f"the derivation has {output.path!r}"
+            yield Problem((*here, "outputs", name), message, EDITED)
 
 
 def _sources(lock: Lock) -> Iterator[Problem]:
     for path, source in lock.sources.items():
         here = ("sources", path.basename)
         for item in source.references:
-            if item not in lock.sources:
+            if item not in lock.sources and item not in lock.substitutes:
                 message = f"{item.basename!r} is not in the lock"
                 yield Problem((*here, "references"), message, EDITED)
         match source.origin:
@@ -176,9 +117,10 @@ def content_path(source: LockedSource) -> StorePath:
 
 def _shell(lock: Lock) -> Iterator[Problem]:
     for target, entry in lock.locked_paths.items():
-        if entry.drv_path is None and entry.path not in lock.sources:
+        there = entry.path in lock.sources or entry.path in lock.substitutes
+        if entry.drv_path is None and not there:
             message = f"{entry.path.basename!r} is not in the lock"
-            yield Problem(("sandbox", "paths", target, "source"), message, EDITED)
+            yield Problem(("sandbox", "paths", target), message, EDITED)
     if lock.shell is None:
         return
     source = lock.sources.get(lock.shell)
@@ -189,37 +131,13 @@ def _shell(lock: Lock) -> Iterator[Problem]:
         yield Problem(("sandbox", "source"), f"the shell is a {source.file_type}", EDITED)
 
 
-def _made_for(lock: Lock, derivation: Derivation) -> Iterator[StorePath]:
-    """The derivations that others make for one, as far as they are in the lock."""
-    for need in derivation.dynamic:
-        path: StorePath | None = need.path
-        for name in need.chain:
-            path = lock.made.get((path, name)) if path else None
-            if path:
-                yield path
-
-
-def _unreachable(lock: Lock) -> Iterator[Problem]:
-    derivations: set[StorePath] = set()
-    work = [*lock.roots, *lock.sandbox_drvs]
-    while work:
-        path = work.pop()
-        if path in lock.derivations and path not in derivations:
-            derivations.add(path)
-            work.extend(lock.derivations[path].input_drvs)
-            work.extend(_made_for(lock, lock.derivations[path]))
-    for path in lock.derivations:
-        if path not in derivations:
-            yield Problem(_key(path), "nothing needs this derivation", EDITED, at_key=True)
-    sources: set[StorePath] = set()
-    work = [item for path in derivations for item in lock.derivations[path].input_srcs]
-    work += [entry.path for entry in lock.sandbox.values()]
-    while work:
-        path = work.pop()
-        if path in lock.sources and path not in sources:
-            sources.add(path)
-            work.extend(lock.sources[path].references)
-    for path in lock.sources:
-        if path not in sources:
-            message = "nothing needs this source"
-            yield Problem(("sources", path.basename), message, EDITED, at_key=True)
+def _unreachable(lock: Lock, reached: Reached) -> Iterator[Problem]:
+    for table, noun, paths, found in (
+        ("derivations", "derivation", lock.derivations, reached.derivations),
+        ("sources", "source", lock.sources, reached.objects),
+        ("substitutes", "substitute", lock.substitutes, reached.objects),
+    ):
+        for path in paths:
+            if path not in found:
+                message = f"nothing needs this {noun}"
+                yield Problem((table, path.basename), message, EDITED, at_key=True)

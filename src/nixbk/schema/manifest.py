@@ -22,6 +22,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nixbk.errors import NixbkError
+from nixbk.nix.signatures import PublicKey
+from nixbk.schema.cache import CacheEntry
+from nixbk.schema.cache_url import cache_priority, check_cache_url
 from nixbk.schema.installable import Installable
 from nixbk.schema.sandbox import SHELL_TARGET, SandboxSource, check_target
 
@@ -43,7 +46,7 @@ REFERENCE = (
 
 
 def _kebab(name: str) -> str:
-    return name.replace("_", "-")
+    return name.removesuffix("_").replace("_", "-")  # "from" is a word of Python's
 
 
 def _checked(parse: Callable[[str], object]) -> AfterValidator:
@@ -88,6 +91,12 @@ InputName = Annotated[
 ImageKey = Annotated[
     str, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "a name of letters, digits, '.', '-' and '_'")
 ]
+SubstituterName = Annotated[
+    str, _text(r"^[A-Za-z0-9_-]{1,64}$", "a name of letters, digits, '-' and '_'")
+]
+EnvironmentVariable = Annotated[
+    str, _text(r"^[A-Za-z_][A-Za-z0-9_]*$", "the name of an environment variable")
+]
 Feature = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", "the name of a system feature")]
 Platform = Literal[
     "linux/386",
@@ -102,6 +111,10 @@ Platform = Literal[
 InstallableText = Annotated[str, _checked(Installable.parse)]
 SandboxText = Annotated[str, _checked(SandboxSource.parse)]
 SandboxTarget = Annotated[str, _checked(check_target)]
+SubstituterUrl = Annotated[str, _checked(check_cache_url)]
+PublicKeyText = Annotated[str, _checked(PublicKey.parse)]
+CacheSource = Annotated[str, _checked(lambda text: CacheEntry.parse(text, "from"))]
+CacheTarget = Annotated[str, _checked(lambda text: CacheEntry.parse(text, "to"))]
 
 
 class Model(BaseModel):
@@ -159,6 +172,38 @@ class Sandbox(Model):
         return {target: (key, SandboxSource.parse(text)) for target, (key, text) in found.items()}
 
 
+class Substituter(Model):
+    """A binary cache that store paths are fetched from instead of being built."""
+
+    url: SubstituterUrl
+    """Where it is: ``https://host/path``, ``file:///folder``, ``file:./folder``; ``?priority=``."""
+    public_keys: tuple[PublicKeyText, ...] = ()
+    """The keys whose signatures are believed, of this cache and of all others: ``name:base64``."""
+    trust: StrictBool = True
+    """Whether a path needs a valid signature. False takes what this cache has without one."""
+    ca_file: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """The certificates of a private authority, relative to the manifest's folder."""
+    token_env: EnvironmentVariable | None = None
+    """The environment variable with a token that logs in to the cache."""
+
+    @property
+    def priority(self) -> int:
+        """Of two caches, the one with the lower is asked first."""
+        return cache_priority(self.url)
+
+
+class Cache(Model):
+    """Where BuildKit's own cache is shared with other builders.
+
+    Each place is written as ``docker buildx build`` takes it: ``type=registry,ref=…``.
+    """
+
+    from_: tuple[CacheSource, ...] = ()
+    """Places that cache is taken from, beside the builder's own."""
+    to: tuple[CacheTarget, ...] = ()
+    """Places that cache is kept in after an apply."""
+
+
 class Layers(Model):
     """How the store paths of an image are put into layers."""
 
@@ -171,6 +216,8 @@ class DockerOutput(Model):
 
     type: Literal["docker"]
     """Load the image into Docker."""
+    compression: Literal["uncompressed", "gzip", "zstd"] | None = None
+    """How Docker keeps new layers. Default: ``uncompressed``, and ``gzip`` beside other outputs."""
 
 
 class OciOutput(Model):
@@ -245,5 +292,22 @@ class Manifest(Model):
     """Sources of Nix code by name; installables such as ``nixpkgs#hello`` name them."""
     sandbox: Sandbox = Sandbox()
     """What builds find that is no input of theirs."""
+    substituters: dict[SubstituterName, Substituter] = {}
+    """Binary caches by name; store paths are fetched from them instead of being built."""
+    fallback: StrictBool = False
+    """Whether the lock also holds how to build what is fetched, for when no cache has it."""
+    cache: Cache = Cache()
+    """Where BuildKit's own cache is shared with other builders."""
     images: Annotated[dict[ImageKey, Image], Field(min_length=1)]
     """The images by name."""
+
+    @property
+    def caches(self) -> tuple[tuple[str, Substituter], ...]:
+        """The substituters with their names, in the order in which they are asked."""
+        return tuple(sorted(self.substituters.items(), key=lambda item: item[1].priority))
+
+    @property
+    def public_keys(self) -> tuple[str, ...]:
+        """The keys whose signatures are believed, whichever cache has them."""
+        texts = (key for entry in self.substituters.values() for key in entry.public_keys)
+        return tuple(dict.fromkeys(texts))

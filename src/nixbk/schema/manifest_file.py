@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 import tomli
 from pydantic import BaseModel, ValidationError
 
+from nixbk.nix.signatures import PublicKey
 from nixbk.schema.expand import ExpansionError, references
 from nixbk.schema.installable import Installable, InstallableKind
 from nixbk.schema.manifest import EXPECTED, Image, Manifest
@@ -230,6 +231,7 @@ def _tag(model: Any) -> str | None:
 
 
 def _semantics(manifest: Manifest) -> Iterator[Problem]:
+    yield from _keys(manifest)
     for problem in _sandbox(manifest):
         yield Problem(("sandbox", *problem.path), problem.message, problem.hint, problem.at_key)
     for key, image in manifest.images.items():
@@ -256,10 +258,17 @@ def _inputs(manifest: Manifest, _key: str, image: Image) -> Iterator[Problem]:
     for number, text in enumerate(image.installables):
         if text in image.installables[:number]:
             yield Problem(("installables", number), f"{text!r} is listed twice")
-        yield from _no_input(manifest, ("installables", number), Installable.parse(text))
+        yield from _not_there(manifest, ("installables", number), Installable.parse(text))
 
 
-def _no_input(manifest: Manifest, path: KeyPath, installable: Installable) -> Iterator[Problem]:
+NO_CACHE = "there is no substituter to fetch it from"
+NO_CACHE_HINT = "declare one as 'substituters.<name>.url', or name the '.drv' that makes this path"
+
+
+def _not_there(manifest: Manifest, path: KeyPath, installable: Installable) -> Iterator[Problem]:
+    """An installable that nothing in the manifest can give."""
+    if installable.kind is InstallableKind.PATH and not manifest.substituters:
+        yield Problem(path, NO_CACHE, NO_CACHE_HINT)
     if installable.kind is not InstallableKind.INPUT or installable.target in manifest.inputs:
         return
     target = installable.target
@@ -272,6 +281,17 @@ def _no_input(manifest: Manifest, path: KeyPath, installable: Installable) -> It
     yield Problem(path, f"{target!r} is no input", hint)
 
 
+def _keys(manifest: Manifest) -> Iterator[Problem]:
+    """A signature tells its key by the name alone."""
+    known: dict[str, str] = {}
+    for name, entry in manifest.substituters.items():
+        for number, text in enumerate(entry.public_keys):
+            key = PublicKey.parse(text)
+            if known.setdefault(key.name, str(key)) != str(key):
+                path = ("substituters", name, "public-keys", number)
+                yield Problem(path, f"there are two different keys with the name {key.name!r}")
+
+
 def _sandbox(manifest: Manifest) -> Iterator[Problem]:
     """Everything in the sandbox has a place of its own, and inputs that exist."""
     sandbox = manifest.sandbox
@@ -279,7 +299,7 @@ def _sandbox(manifest: Manifest) -> Iterator[Problem]:
         yield Problem(("paths", SHELL_TARGET), "'sandbox.shell' is there, too", at_key=True)
     for target, (key, source) in sandbox.sources.items():
         if source.installable is not None:
-            yield from _no_input(manifest, key, source.installable)
+            yield from _not_there(manifest, key, source.installable)
         for other in sandbox.sources:
             if target.startswith(f"{other}/"):
                 yield Problem(key, f"{target!r} is below {other!r}", at_key=True)

@@ -42,6 +42,21 @@ class PlannedSource:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedFetch:
+    """A store path that BuildKit would fetch from a binary cache.
+
+    Attributes:
+        path: its store path.
+        size: bytes that travel; of its archive before compression where no cache tells.
+        substituters: names of the caches that have it, in the order they are asked.
+    """
+
+    path: str
+    size: int
+    substituters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedTarget:
     """A place the image goes to.
 
@@ -67,17 +82,20 @@ class PlannedImage:
         build: derivations to build, inputs first.
         send: sources to send, sorted.
         targets: where the image goes.
+        fetch: store paths to fetch from binary caches, sorted.
     """
 
     cached: int
     build: tuple[PlannedBuild, ...]
     send: tuple[PlannedSource, ...]
     targets: tuple[PlannedTarget, ...]
+    fetch: tuple[PlannedFetch, ...] = ()
 
     @property
     def changes(self) -> bool:
         """Whether an apply would do anything for this image."""
-        return bool(self.build or self.send or any(t.action != "none" for t in self.targets))
+        missing = self.build or self.send or self.fetch
+        return bool(missing or any(target.action != "none" for target in self.targets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +121,12 @@ class Plan:
     def builds(self) -> tuple[PlannedBuild, ...]:
         """Every derivation to build, each once."""
         found = {build.derivation: build for image in self.images.values() for build in image.build}
+        return tuple(found.values())
+
+    @property
+    def fetches(self) -> tuple[PlannedFetch, ...]:
+        """Every store path to fetch, each once."""
+        found = {fetch.path: fetch for image in self.images.values() for fetch in image.fetch}
         return tuple(found.values())
 
     def to_json(self) -> dict[str, object]:

@@ -8,9 +8,12 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from binary_caches import CacheServer
+from cached_projects import CachedProject
+from small_cache import SmallCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Run = "Callable[..., str]"
@@ -43,6 +46,25 @@ def run() -> Callable[..., str]:
         return done.stdout
 
     return call
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallCache:
+    """Small store paths, and a cache of them."""
+    return SmallCache.make(tmp_path_factory.mktemp("small"), ["data", "other"])
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> CachedProject:
+    """A project of a user without Nix, for paths from caches."""
+    return CachedProject.make(tmp_path / "cached")
+
+
+@pytest.fixture
+def server(small: SmallCache) -> Iterator[CacheServer]:
+    """A server of the cache of small paths."""
+    with CacheServer(small.folder) as started:
+        yield started
 
 
 FLAKE = """

@@ -102,6 +102,7 @@ def test_inputs(project: Path) -> None:
     lock = _lock(project, ["app#web", ".#web", "default.nix#takes"], inputs)
     app, direct, takes = lock.images["x"].installables
     assert app.drv_path == direct.drv_path
+    assert takes.drv_path
     source = lock.derivations[takes.drv_path].env["from"]
     assert source.startswith("/nix/store/")
     assert source.endswith("-source/a")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import string
 
+from fetched import KEY, PART
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import lock
 
+from nixbk.nix.signatures import fingerprint, verify
 from nixbk.schema.expand import ExpansionError, expand, references
 from nixbk.schema.installable import Installable, InstallableError
 from nixbk.schema.lock_document import to_bytes
@@ -60,6 +62,32 @@ def test_an_edited_lock_is_never_believed(position: int, patch: bytes) -> None:
     assert set(read.sources) == set(parse_lock(SMALL).sources)
 
 
+FETCHED = to_bytes(PART)
+
+
+@given(st.integers(0, len(FETCHED) - 1), st.binary(min_size=1, max_size=3))
+def test_an_edited_lock_of_what_is_fetched_is_never_believed(position: int, patch: bytes) -> None:
+    """What a cache said is refused as it is changed, or held against its signature."""
+    text = FETCHED[:position] + patch + FETCHED[position + len(patch) :]
+    try:
+        read = parse_lock(text)
+    except LockError as error:
+        assert all(problem.where.startswith("nixbk.lock:") for problem in error.problems)  # noqa: PT017
+        return
+    held = parse_lock(FETCHED)
+    assert read.derivations == held.derivations
+    keys = {KEY.name: KEY.public}
+    for path, found in read.substitutes.items():
+        signed = fingerprint(path, found.nar_hash, found.nar_size, found.references)
+        if any(verify(signed, signature, keys) for signature in found.signatures):
+            known = held.substitutes[path]
+            assert (found.nar_hash, found.nar_size, found.references) == (
+                known.nar_hash,
+                known.nar_size,
+                known.references,
+            )
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_document_or_an_error(data: bytes) -> None:
     """No text makes a reader fail in another way."""
@@ -77,7 +105,9 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["images", "inputs", "sandbox", "x"]), VALUES))
+@given(
+    st.dictionaries(st.sampled_from(["images", "inputs", "sandbox", "substituters", "x"]), VALUES)
+)
 def test_any_document_is_a_manifest_or_has_problems(document: dict[str, object]) -> None:
     """Values of every type, anywhere, give errors with their places."""
     import tomli_w

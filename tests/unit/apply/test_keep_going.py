@@ -107,13 +107,13 @@ def test_a_failed_step_is_not_tried_again_beside_a_probe(monkeypatch: pytest.Mon
     solve = MemoryBuild.solve
     met = [True]
 
-    def once(build: MemoryBuild, definition: Any, *, evaluate: bool = True) -> Any:
+    def once(build: MemoryBuild, definition: Any, **how: Any) -> Any:
         texts = [m.description.get("llb.customname", "") for m in definition.metadata.values()]
         tried.append("bad" if "bad" in texts else "good")
         if tried[-1] == "good" and met:
             met.clear()
             raise BuildFailed(f"failed to parse IP {PROBE_IP}", failure=Failure(vertex="x"))
-        return solve(build, definition, evaluate=evaluate)
+        return solve(build, definition, **how)
 
     monkeypatch.setattr(MemoryBuild, "solve", once)
     failed: dict[Any, DerivationFailedError] = {}

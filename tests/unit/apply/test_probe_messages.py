@@ -6,7 +6,7 @@ import pytest
 
 from nixbk.apply.prober import is_absent, is_miss_text
 from nixbk.buildkit.errors import BuildFailed, Failure
-from nixbk.planner.compiler import REFUSED_URL
+from nixbk.planner.operations import REFUSED_URL
 from nixbk.planner.workshop import PROBE_IP
 
 MESSAGES = {

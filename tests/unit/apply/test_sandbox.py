@@ -10,7 +10,7 @@ from benches import WORKSHOP, Bench
 from locks import drv_path, make_lock, store_path
 
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import SANDBOX_VARIABLE
+from nixbk.planner.operations import SANDBOX_VARIABLE
 from nixbk.planner.workshop import Flavour
 from nixbk.proto import ops_pb2
 from nixbk.schema.lock import LockedPath

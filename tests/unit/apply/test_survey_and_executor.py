@@ -11,7 +11,7 @@ from memory_buildkit import result_of
 
 from nixbk.apply.executor import Executor
 from nixbk.apply.failures import DerivationFailedError
-from nixbk.planner.build_graph import RealisationChangedError
+from nixbk.planner.knowledge import RealisationChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

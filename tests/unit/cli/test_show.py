@@ -5,14 +5,24 @@ from __future__ import annotations
 import pytest
 
 from nixbk.apply.progress import Running
+from nixbk.apply.sizes import size_text
 from nixbk.cli.live import running_lines
-from nixbk.cli.show import LISTED, delivered_line, plan_lines, size_text
-from nixbk.schema.plan import Plan, PlannedBuild, PlannedImage, PlannedSource, PlannedTarget
+from nixbk.cli.show import LISTED, delivered_line, plan_lines
+from nixbk.schema.plan import (
+    Plan,
+    PlannedBuild,
+    PlannedFetch,
+    PlannedImage,
+    PlannedSource,
+    PlannedTarget,
+)
 
 NONE = PlannedTarget("docker", "web:latest", "none")
 LOAD = PlannedTarget("docker", "web:latest", "load", ("Docker has no such image",))
 BUILD = PlannedBuild("/nix/store/…-hello.drv", "hello-2.10", ("/nix/store/…-hello",))
 FETCH = PlannedBuild("/nix/store/…-src.drv", "src.tar", ("/nix/store/…-src",), "http://x/src")
+
+FROM_CACHE = PlannedFetch("/nix/store/…-gcc", 104_000_000, ("main",))
 
 PLANS = {
     "nothing": ({"web": PlannedImage(3, (), (), (NONE,))}, ["Nothing to do."]),
@@ -23,6 +33,21 @@ PLANS = {
             "app: 1 step cached",
             "  load into Docker web:latest: Docker has no such image",
             "Plan: 0 to build, 0 to download, 1 to deliver.",
+        ],
+    ),
+    "fetched": (
+        {
+            "web": PlannedImage(0, (BUILD,), (), (LOAD,), (FROM_CACHE,)),
+            "app": PlannedImage(0, (), (), (NONE,), (FROM_CACHE,)),
+        },
+        [
+            "web: 0 steps cached",
+            "  fetch 1 path (104 MB)",
+            "  build hello-2.10",
+            "  load into Docker web:latest: Docker has no such image",
+            "app: 0 steps cached",
+            "  fetch 1 path (104 MB)",
+            "Plan: 1 to fetch, 1 to build, 0 to download, 1 to deliver.",
         ],
     ),
     "everything": (
@@ -67,6 +92,16 @@ def test_delivered() -> None:
     assert delivered_line("web", "oci", "web.tar", digest) == (
         "web: written web.tar (sha256:abababababab)"
     )
+
+
+def test_fetches_have_a_line_above() -> None:
+    """It says how far they are."""
+    running = (Running("gcc-12", 2.0, "fetching"),)
+    lines = running_lines(running, 80, "fetched 1 of 3 paths, 1 MB of 3 MB").split("\n")
+    assert lines == [
+        "fetched 1 of 3 paths, 1 MB of 3 MB",
+        "      2 s  gcc-12                        fetching",
+    ]
 
 
 def test_running_builds_fit_the_terminal() -> None:

@@ -15,7 +15,7 @@ from nixbk.llb.platforms import LINUX_ARM64
 from nixbk.nix.content_address import content_address
 from nixbk.nix.hashes import Hash, HashAlgorithm
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import GATE, REFUSED_URL
+from nixbk.planner.operations import GATE, REFUSED_URL
 from nixbk.planner.realisation import Realisation
 from nixbk.planner.steps import UnsupportedDerivationError
 from nixbk.planner.workshop import PROBE_IP, RUN_IP, Flavour, Workshop

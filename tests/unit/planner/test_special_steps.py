@@ -15,7 +15,8 @@ from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError, DerivationOutput
 from nixbk.nix.hashes import Hash, HashAlgorithm
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.compiler import CA_FILE, REFUSED_URL
+from nixbk.planner.compiler import CA_FILE
+from nixbk.planner.operations import REFUSED_URL
 from nixbk.planner.steps import ENVIRONMENT_CHARACTERS, UnsupportedDerivationError
 from nixbk.planner.workshop import Flavour
 from nixbk.schema.lock import BundleOrigin, Lock, LockedSource

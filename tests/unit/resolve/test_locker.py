@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from fetched import KEY, entry, store_path
 from proven import graph
 
 from nixbk.nix.derivation import Derivation, DerivationError, DerivationOutput
+from nixbk.nix.hashes import Hash
 from nixbk.nix.nar import file_nar, nar_hash
+from nixbk.nix.narinfo import NarInfo
 from nixbk.nix.store_path import StorePath, source_path, text_path
 from nixbk.resolve.bundle import save
+from nixbk.resolve.caches.judge import Answer
 from nixbk.resolve.evaluator import Evaluated, EvaluationError
 from nixbk.resolve.locker import LockingError, make_lock
 from nixbk.resolve.memory import MemoryEvaluator
 from nixbk.resolve.sources import open_source
 from nixbk.schema.files import read_lock
-from nixbk.schema.lock import BundleOrigin, FileOrigin, Lock, LockedInput, LockedPath
+from nixbk.schema.lock import (
+    BundleOrigin,
+    FileOrigin,
+    Lock,
+    LockedInput,
+    LockedInstallable,
+    LockedPath,
+)
+from nixbk.schema.lock_document import to_bytes
+from nixbk.schema.lock_file import parse_lock
 from nixbk.schema.manifest import Image, Manifest
 from nixbk.schema.manifest_file import ManifestFile, parse_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from nixbk.resolve.locker import Locked
+    from nixbk.schema.lock import LockedSubstitute
 
 SETUP = file_nar(b"hello\n")
 GRAPH = graph({"zlib": [], "hello": ["zlib"]})
@@ -304,3 +320,102 @@ def test_sandboxes_that_cannot_be_locked(tmp_path: Path, line: str, message: str
     with pytest.raises(LockingError) as caught:
         _lock(tmp_path, f"sandbox.{line}\n{PLAIN}", _world())
     assert str(caught.value) == message
+
+
+# What caches have -------------------------------------------------------------------------
+
+
+class Caches:
+    """Caches that have some paths, of which none is a link."""
+
+    def __init__(self, *found: LockedSubstitute) -> None:
+        self.has = {row.path: row for row in found}
+
+    def __call__(self, paths: Iterable[StorePath], /) -> dict[StorePath, tuple[Answer, ...]]:
+        """What they say of paths, and of what those refer to."""
+        answers: dict[StorePath, tuple[Answer, ...]] = {}
+        work = list(paths)
+        while work:
+            path = work.pop()
+            row = self.has.get(path)
+            if row is None:
+                answers[path] = (Answer("main", "absent"),)
+                continue
+            url, file_hash, size = f"nar/{path.name}", Hash.of(b"file"), row.nar_size
+            told = NarInfo(path, url, "xz", file_hash, 9, row.nar_hash, size, row.references)
+            told = replace(told, signatures=row.signatures)
+            answers[path] = (Answer("main", "accepted", told, file_hash, 9),)
+            work += row.references
+        return answers
+
+    @staticmethod
+    def look_into(
+        substitutes: Mapping[StorePath, LockedSubstitute],
+        old: Mapping[StorePath, LockedSubstitute],
+    ) -> dict[StorePath, LockedSubstitute]:
+        """What they are."""
+        del old
+        return dict(substitutes)
+
+
+class NoNix(MemoryEvaluator):
+    """A machine without Nix."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise AssertionError(name)
+
+
+LIBC = entry(store_path("libc"))
+APP = entry(store_path("app"), [LIBC.path])
+CACHE = f"[substituters.main]\nurl = 'file:./cache'\npublic-keys = ['{KEY.public}']\n"
+
+
+def _with_caches(folder: Path, text: str, caches: Caches, world: MemoryEvaluator) -> Locked:
+    file = parse_manifest((CACHE + text).encode())
+    return make_lock(file, folder, folder / "nixbk.lock", world, substituters=caches)
+
+
+def test_store_paths_need_no_nix(tmp_path: Path) -> None:
+    """What is named by its store path is fetched, in images and for builds."""
+    text = PLAIN.replace("./default.nix#hello", str(APP.path))
+    shell = f"[sandbox]\nshell = '{LIBC.path}/bin/sh'\n"
+    lock = _with_caches(tmp_path, text + shell, Caches(APP, LIBC), NoNix()).lock
+    row = LockedInstallable(str(APP.path), None, ("out",), {"out": APP.path})
+    assert lock.images["demo"].installables == (row,)
+    assert lock.sandbox == {"/bin/sh": LockedPath(f"{LIBC.path}/bin/sh", LIBC.path, "bin/sh")}
+    assert set(lock.substitutes) == {APP.path, LIBC.path}
+    assert (dict(lock.derivations), dict(lock.sources)) == ({}, {})
+    assert parse_lock(to_bytes(lock)) == lock
+
+
+def test_a_store_path_that_no_cache_has(tmp_path: Path) -> None:
+    """The key that names it is told."""
+    text = PLAIN.replace("./default.nix#hello", str(APP.path))
+    with pytest.raises(LockingError) as caught:
+        _with_caches(tmp_path, text, Caches(APP), NoNix())
+    assert str(caught.value).startswith(
+        "nixbk.toml:5:17: images.demo.installables[0]: "
+        f"no cache has '{LIBC.path}', which '{APP.path}' needs\n  hint: add a substituter"
+    )
+
+
+def test_what_is_built_of_what_is_fetched(tmp_path: Path) -> None:
+    """An installable that no cache has is built; a shell of its input is fetched with it."""
+    (tmp_path / "setup.sh").write_bytes(b"hello\n")
+    zlib = StorePath.parse(GRAPH["zlib"][1].outputs["out"].path)
+    world = _world()
+    world.answers["./default.nix#zlib"] = Evaluated(GRAPH["zlib"][0], ("out",))
+    shell = "[sandbox]\nshell = './default.nix#zlib/bin/sh'\n"
+    lock = _with_caches(tmp_path, PLAIN + shell, Caches(entry(zlib)), world).lock
+    assert set(lock.derivations) == {HELLO}
+    assert lock.substituted == {(GRAPH["zlib"][0], "out"): zlib}
+    assert lock.sandbox["/bin/sh"].drv_path == GRAPH["zlib"][0]
+    assert lock.sandbox_drvs == ()
+    assert parse_lock(to_bytes(lock)) == lock
+    text = f"fallback = true\n{CACHE}{PLAIN}"
+    file = parse_manifest(text.encode())
+    caches = Caches(entry(zlib))
+    whole = make_lock(file, tmp_path, tmp_path / "nixbk.lock", world, substituters=caches).lock
+    assert whole.fallback
+    assert set(whole.derivations) == {path for path, _ in GRAPH.values()}
+    assert parse_lock(to_bytes(whole)) == whole

@@ -14,6 +14,7 @@ from nixbk.schema.installable import (
 FILE, INPUT = InstallableKind.FILE, InstallableKind.INPUT
 FLAKE, STORE = InstallableKind.FLAKE, InstallableKind.STORE
 DRV = "/nix/store/n7zwllx7nz103yzsydjhjifzmr9v7fs4-test.drv"
+OUT = DRV.removesuffix(".drv")
 
 GOOD = {
     "./default.nix#hello": (FILE, "./default.nix", ("hello",), False, None),
@@ -46,6 +47,7 @@ GOOD = {
     "https://example.org/x.tar.gz#a": (FLAKE, "https://example.org/x.tar.gz", ("a",), False, None),
     "./dir#x": (FLAKE, "./dir", ("x",), False, None),
     DRV: (STORE, DRV, (), False, None),
+    OUT: (InstallableKind.PATH, OUT, (), False, None),
     f"{DRV}^out": (STORE, DRV, (), False, ("out",)),
 }
 
@@ -71,9 +73,10 @@ BAD = {
     "flake:nixpkgs#x": "unknown kind of flake reference 'flake:nixpkgs'",
     "C:\\x": "expected a file, a flake or an input, found 'C:\\\\x'",
     "nixpkgs/nixos-26.05#x": "'nixpkgs/nixos-26.05' would be looked up in a registry of flakes",
-    "/nix/store/x-y": "expected the store path of a derivation, found '/nix/store/x-y'",
-    "/nix/store/n7zwllx7nz103yzsydjhjifzmr9v7fs4-hello": "expected the store path of a derivation, "
-    "found '/nix/store/n7zwllx7nz103yzsydjhjifzmr9v7fs4-hello'",
+    "/nix/store/x-y": "'/nix/store/x-y' is no store path: no '-' follows a digest of 32 characters",
+    f"{OUT}^out": f"the store path '{OUT}' has no outputs",
+    f"{OUT}/bin": f"'{OUT}/bin' is no store path: the store path name 'test/bin' has a character "
+    "other than letters, digits and +-._?=",
 }
 
 

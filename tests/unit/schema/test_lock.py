@@ -438,6 +438,8 @@ MODELS: dict[str, type[Model]] = {
     "derivation": lock_model.DerivationModel,
     "output": lock_model.OutputModel,
     "source": lock_model.SourceModel,
+    "substitute": lock_model.SubstituteModel,
+    "archive": lock_model.ArchiveModel,
 }
 
 

@@ -152,6 +152,80 @@ PROBLEMS = {
             "  hint: write '$$' for a dollar sign",
         ],
     ),
+    "cache without an address": (
+        f"{START}[substituters.main]\ntrust = false",
+        ["nixbk.toml:3:15: substituters.main: missing key 'url'"],
+    ),
+    "name of a cache": (
+        f"{START}[substituters.'a b']\nurl = 'https://cache.test'",
+        [
+            (
+                'nixbk.toml:3:15: substituters."a b": '
+                "expected a name of letters, digits, '-' and '_', found 'a b'"
+            )
+        ],
+    ),
+    "address of a cache": (
+        f"{START}[substituters.main]\nurl = 'ftp://cache.test'",
+        [
+            (
+                "nixbk.toml:4:7: substituters.main.url: "
+                "expected an address with http:, https: or file:, found 'ftp://cache.test'"
+            ),
+            "  hint: write http://host/path, https://host/path or file:///folder",
+        ],
+    ),
+    "login in an address": (
+        f"{START}[substituters.main]\nurl = 'https://me:secret@cache.test'",
+        [
+            (
+                "nixbk.toml:4:7: substituters.main.url: a login has no place in an address, "
+                "from where it gets into the lock and messages"
+            ),
+            "  hint: keep it in ~/.netrc, or in the file of --netrc-file",
+        ],
+    ),
+    "parameter of Nix": (
+        f"{START}[substituters.main]\nurl = 'https://cache.test?trusted=1'",
+        [
+            "nixbk.toml:4:7: substituters.main.url: unknown parameter 'trusted' of the address",
+            "  hint: write 'trust = false' in the table of this substituter",
+        ],
+    ),
+    "key": (
+        f"{START}[substituters.main]\nurl = 'file:./x'\npublic-keys = ['main-1:AAAA']",
+        [
+            (
+                "nixbk.toml:5:16: substituters.main.public-keys[0]: "
+                "the public key 'main-1' has 3 bytes, not 32"
+            )
+        ],
+    ),
+    "two keys of a name": (
+        (
+            f"{START}[substituters.a]\nurl = 'file:./a'\npublic-keys = ['k:{'A' * 43}=']\n"
+            f"[substituters.b]\nurl = 'file:./b'\npublic-keys = ['k:{'B' * 42}A=']"
+        ),
+        [
+            (
+                "nixbk.toml:8:16: substituters.b.public-keys[0]: "
+                "there are two different keys with the name 'k'"
+            )
+        ],
+    ),
+    "store path without a cache": (
+        f"[images.demo]\ninstallables = ['/nix/store/{'0' * 32}-hello']",
+        [
+            (
+                "nixbk.toml:2:17: images.demo.installables[0]: "
+                "there is no substituter to fetch it from"
+            ),
+            (
+                "  hint: declare one as 'substituters.<name>.url', "
+                "or name the '.drv' that makes this path"
+            ),
+        ],
+    ),
     "all at once": (
         "[images.demo]\nuser = 1\nworkdir = 'x'\n[images.web]\ninstallables = ['a b']\n",
         [
@@ -196,6 +270,18 @@ def test_defaults() -> None:
     manifest = parse_manifest(START.encode()).manifest
     assert manifest == Manifest(images={"demo": Image(installables=("./default.nix#hello",))})
     assert manifest.images["demo"].reference("demo") == "demo:latest"
+
+
+def test_the_order_of_caches() -> None:
+    """The lower priority is first, then what is first in the manifest; keys count for all."""
+    text = (
+        f"{START}[substituters.a]\nurl = 'https://a.test'\npublic-keys = ['a:{'A' * 43}=']\n"
+        "[substituters.b]\nurl = 'file:./b?priority=49'\n"
+        f"[substituters.c]\nurl = 'http://c.test?priority=50'\npublic-keys = ['c:{'A' * 43}=']\n"
+    )
+    manifest = parse_manifest(text.encode()).manifest
+    assert [name for name, _ in manifest.caches] == ["b", "a", "c"]
+    assert [key[:2] for key in manifest.public_keys] == ["a:", "c:"]
 
 
 def test_the_short_form_of_an_input() -> None:

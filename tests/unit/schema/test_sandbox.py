@@ -19,6 +19,7 @@ from nixbk.schema.sandbox import SandboxSource, check_target
 
 DRV = "/nix/store/00000000000000000000000000000000-x.drv"
 
+OUT = DRV.removesuffix(".drv")
 SOURCES = {
     "a file": ("seed/bin/busybox", None, "seed/bin/busybox"),
     "an input": ("nixpkgs#busybox", "nixpkgs#busybox", ""),
@@ -27,6 +28,7 @@ SOURCES = {
     "in a file of Nix": ("./nix/x.nix#a/bin/sh", "./nix/x.nix#a", "bin/sh"),
     "a quoted name": ('.#"a/b"/c', '.#"a/b"', "c"),
     "a derivation": (f"{DRV}/bin/sh", DRV, "bin/sh"),
+    "a store path": (f"{OUT}/bin/sh", OUT, "bin/sh"),
     "an output of it": (f"{DRV}^out/bin/sh", f"{DRV}^out", "bin/sh"),
 }
 
@@ -45,7 +47,8 @@ WRONG = {
     "a folder's end": (".#a/bin/", "expected a path without '.' and '..' in it, found 'bin/'"),
     "two outputs": (".#a^out,bin/sh", "expected one output, found 'out,bin'"),
     "all outputs": (".#a^*/sh", "expected one output, found '*'"),
-    "no derivation": (DRV.removesuffix(".drv") + "/sh", "expected the store path of a derivation"),
+    "no store path": ("/nix/store/x/sh", "'/nix/store/x' is no store path"),
+    "output of a path": (DRV.removesuffix(".drv") + "^out/sh", "the store path "),
 }
 
 
