@@ -37,6 +37,10 @@ test: check ## checks and tests, on one Docker and on buildkitd
 test-derivations: setup ## what derivations can say, each built by Nix and by nixbk, and compared
 	@dev/test --derivations $(ENGINES)
 
+.PHONY: test-caches
+test-caches: setup ## binary caches and shared ones, and all that can go wrong
+	@dev/test --caches $(ENGINES)
+
 .PHONY: test-all
 test-all: check ## the same and the slow ones, on every engine
 	@dev/test --all docker-28 docker-26 docker-26-classic buildkitd

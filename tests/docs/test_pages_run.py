@@ -83,14 +83,13 @@ class Runner:
     def _run(self, page: Path) -> list[str]:
         text = page.read_text().replace(REGISTRY, variables()["NIXBK_TEST_REGISTRY"])
         folder = self._left_by(page)
-        folder.parent.mkdir(parents=True)
         before = page_before(text)
         if before is None:
-            folder.mkdir()
+            folder.mkdir(parents=True)
         else:
             other = (page.parent / before).resolve()
             assert self.complaints(other) == []
-            shutil.copytree(self._left_by(other), folder, symlinks=True)
+            shutil.copytree(self._left_by(other).parent, folder.parent, symlinks=True)
             # Other pages have had the engine in the meantime.
             self._shell("nixbk apply", folder)
         found = commands(text)

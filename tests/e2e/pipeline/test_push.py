@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -281,7 +282,9 @@ INSTALLED: Final = ("hello", "lua", "lua-cjson", "sqlite")
 def test_minipkgs(engines: Engines, key: SigningKey, tmp_path: Path) -> None:
     """All of a package set with its own toolchain, as real Nix builds it, over HTTP."""
     start("mirror")
-    project = Project(MINIPKGS, tmp_path / "home", engines, "")
+    place = shutil.copytree(MINIPKGS, tmp_path / "minipkgs", symlinks=True)
+    project = Project(place, tmp_path / "home", engines, "")
+    project.run("lock")
     installables = [f"./default.nix#{name}" for name in INSTALLED]
     project.run("build", *installables)
     folder = tmp_path / "cache"
@@ -290,7 +293,7 @@ def test_minipkgs(engines: Engines, key: SigningKey, tmp_path: Path) -> None:
         done = project.run("cache", "push", server.url, *signed(key), "--json").document
         assert done["withheld"] == {}
         attributes = [word for name in INSTALLED for word in ("-A", name)]
-        file = MINIPKGS / "default.nix"
+        file = place / "default.nix"
         made = nix("nix-build", "--no-out-link", file, *attributes).split()
         for path in made:
             copied = fetched_by_nix(server.url, path, tmp_path / "store", key)

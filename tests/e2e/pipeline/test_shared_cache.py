@@ -11,6 +11,8 @@ from engines import start
 from far_engines import tcp_buildkitd
 from projects import applied
 
+from nixbk.apply.archive import archive_config
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -79,13 +81,16 @@ def test_an_empty_builder_runs_nothing(
     }[kind]
     first = shared.apply("--cache-to", kept)
     assert first.built == EVERYTHING
+    image = archive_config(shared.archive("app"))
     shared.archive("app").unlink()
 
     second = _elsewhere(shared, empty_builder, tmp_path / "nobody")
     plan = second.run("plan", "--json", "--cache-from", taken)
     assert (plan.err, plan.document["images"]["app"]["build"]) == ("", [])
     done = applied(second.run("apply", "--json", "--cache-from", taken))
-    assert (done.built, done.planned, done.digests) == ((), (), first.digests)
+    assert (done.built, done.planned) == ((), ())
+    # not the digest of the manifest: another BuildKit may compress a layer otherwise
+    assert archive_config(shared.archive("app")) == image
     # what was read is known from now on, and is held against the cache without running anything
     again = second.run("apply", "--json", "--cache-from", taken)
     assert (applied(again).built, applied(again).digests) == ((), {})
