@@ -124,7 +124,7 @@ class Archives:
         return found
 
     def _client(self, archive: LockedArchive) -> CacheClient:
-        from nixbk.resolve.caches.transport import CacheClient  # noqa: PLC0415  loads httpx
+        from nixbk.resolve.caches.transport import CacheClient  # noqa: PLC0415  loads libcurl
 
         cache = self._cache(archive)
         with self._lock:

@@ -10,19 +10,13 @@ Source: ``newHTTPRequest``, BuildKit ``source/http/source.go``; ``netrc-file`` a
 
 from __future__ import annotations
 
-import base64
-import netrc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from nixbk.errors import NixbkError
 from nixbk.planner.compiler import CA_SECRET, NETRC_SECRET
-
-if TYPE_CHECKING:
-    from typing import Any
+from nixbk.resolve.caches.logins import authorization, netrc_file
 
 SYSTEM_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 HEADER_PREFIX: Final = "HTTP_AUTH_HEADER_"
@@ -32,15 +26,15 @@ class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
     """The secrets of a session, looked for when they are asked for.
 
     Args:
-        netrc_file: the user's choice; None for ``$NETRC``, then ``~/.netrc``.
+        chosen: the user's netrc file; None for ``$NETRC``, then ``~/.netrc``.
         environ: the user's environment.
 
     Raises:
         NixbkError: there is no file where the user named one.
     """
 
-    def __init__(self, netrc_file: Path | None, environ: Mapping[str, str]) -> None:
-        self._netrc = _netrc_file(netrc_file, environ)
+    def __init__(self, chosen: Path | None, environ: Mapping[str, str]) -> None:
+        self._netrc = netrc_file(chosen, environ)
         self._certificates = _certificates(environ)
 
     def __getitem__(self, name: str) -> bytes | Callable[[], bytes]:
@@ -49,9 +43,9 @@ class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
         if name == CA_SECRET and self._certificates is not None:
             return partial(_read, self._certificates)
         if name.startswith(HEADER_PREFIX) and self._netrc is not None:
-            login = _login(self._netrc, name.removeprefix(HEADER_PREFIX))
+            login = authorization(name.removeprefix(HEADER_PREFIX), None, self._netrc)
             if login is not None:
-                return login
+                return login.encode()
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -64,17 +58,6 @@ class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
         return sum(1 for _ in self)
 
 
-def _netrc_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    if chosen is not None:
-        return _existing(chosen, "--netrc-file")
-    named = environ.get("NETRC")
-    if named:
-        return _existing(Path(named), "NETRC")
-    home = environ.get("HOME")
-    usual = Path(home) / ".netrc" if home else None
-    return usual if usual is not None and usual.is_file() else None
-
-
 def _certificates(environ: Mapping[str, str]) -> Path | None:
     """Source: ``getDefaultSSLCertFile``, Nix ``src/libstore/filetransfer.cc``."""
     texts = (environ.get(name, "") for name in ("NIX_SSL_CERT_FILE", "SSL_CERT_FILE"))
@@ -82,23 +65,5 @@ def _certificates(environ: Mapping[str, str]) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _existing(file: Path, chosen_by: str) -> Path:
-    if not file.is_file():
-        raise NixbkError(f"there is no file {str(file)!r}", where=chosen_by)
-    return file
-
-
 def _read(file: Path) -> bytes:
     return file.read_bytes()
-
-
-def _login(file: Path, host: str) -> bytes | None:
-    """The header that logs in at *host*; None when the file has no login for it."""
-    found: Any = None
-    # a file that cannot be read has no login; the server says that it wants one
-    with suppress(OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        found = netrc.netrc(file).authenticators(host)
-    if found is None:
-        return None
-    name, _, password = found
-    return b"Basic " + base64.b64encode(f"{name or ''}:{password or ''}".encode())
