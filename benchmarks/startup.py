@@ -16,15 +16,15 @@ VERSION_LIMIT: Final = 10
 HELP_LIMIT: Final = 20
 
 
-def measure(_: Places, rounds: int) -> list[Row]:
+def measure(places: Places, rounds: int) -> list[Row]:
     """``--version`` and the help of a command, to ``python3 -c pass`` of one interpreter."""
     python = sys.executable
     nixbk = Path(python).with_name("nixbk")
     runs = in_turns(
         {
-            "python3 -c pass": lambda: run([python, "-c", "pass"]),
-            "nixbk --version": lambda: run([nixbk, "--version"]),
-            "nixbk plan --help": lambda: run([nixbk, "plan", "--help"]),
+            "python3 -c pass": lambda: run([python, "-c", "pass"], environ=places.environ),
+            "nixbk --version": lambda: run([nixbk, "--version"], environ=places.environ),
+            "nixbk plan --help": lambda: run([nixbk, "plan", "--help"], environ=places.environ),
         },
         rounds * 4,
     )

@@ -1,85 +1,92 @@
 """Fetching a closure from a binary cache: nixbk and Nix in turns, from one server on loopback.
 
-The closure has some 300 store paths and a gigabyte of this machine's own files. Real Nix made the
-caches, one for each of two compressions; they are made once and kept in the user's cache folder.
+See :mod:`benchmarks.closures` for what is fetched.
 
-* *lock* with nothing known is held against ``nix path-info --recursive``: the same narinfos.
+* *lock* with nothing known is held against ``nix path-info --recursive``: the same narinfos. Nix
+  verifies no signatures then, as nixbk does.
 * *apply* to a loaded image, with nothing in BuildKit, is held against ``nix copy`` into an empty
   store, followed by making an image archive of that store and loading it.
 * *plan* with nothing to do is held against U (see :mod:`benchmarks.noop`).
 
-Effects: starts engines, prunes the one it measures on, builds in the Nix store, writes caches.
+Effects: starts engines, prunes the one it measures on; those of that module.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.closures import COUNT, SMALL_COUNT, large, served, small
 from benchmarks.measure import Run, in_turns, peak, ratio, run
 from benchmarks.noop import LIMIT as PLAN_LIMIT
 from benchmarks.noop import unit
-from benchmarks.places import DEMO, NIXBK
+from benchmarks.places import NIXBK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
+    from benchmarks.closures import Offer
     from benchmarks.measure import Row
     from benchmarks.places import Places
 
-COUNT: Final = 300
-TOTAL_BYTES: Final = 1_000_000_000
 COMPRESSIONS: Final = ("zstd", "xz")
 LOCK_LIMIT: Final = 1.0
 APPLY_LIMIT: Final = 1.5
 CLIENT_LIMIT_MB: Final = 300
-FILES: Final = (Path("/usr/lib"), Path("/usr/bin"), Path("/usr/share"))
 IMAGE: Final = "nixbk-bench-closure"
-LARGEST_BYTES: Final = 30_000_000
-PORT: Final = re.compile(r"port (\d+)")
 
 
 def measure(places: Places, rounds: int) -> list[Row]:
-    """Lock and apply of the closure to what Nix takes for the same, for each compression."""
+    """Lock and apply of closures to what Nix takes for the same."""
     if not places.builder.startswith("docker"):
         raise RuntimeError("images are loaded into Docker: choose an engine that is one")
     rows: list[Row] = []
     with ExitStack() as stack:
+        offer = stack.enter_context(served(small(places)))
+        project = _project(places.scratch / "closure-small-lock", offer)
+        locks = _locks(places, rounds, project, offer)
+        rows += _lock_rows(f"{SMALL_COUNT} small paths", locks)
         for compression in COMPRESSIONS:
-            cache, root, key = closure(places, compression)
-            url = stack.enter_context(served(cache))
-            rows += _measure(places, rounds, compression, (url, root, key))
+            offer = stack.enter_context(served(large(places, compression)))
+            rows += _measure(places, rounds, compression, offer)
     return rows
 
 
-def _measure(
-    places: Places, rounds: int, compression: str, facts: tuple[str, str, str]
-) -> list[Row]:
-    project = _project(places.scratch / f"closure-{compression}", *facts)
+def _locks(places: Places, rounds: int, project: Path, offer: Offer) -> dict[str, list[Run]]:
+    """Locks with nothing known, and Nix's way to ask the same questions."""
     folder = places.scratch / "closure-run"
-    locks = in_turns(
+    return in_turns(
         {
             "nixbk lock": partial(_lock, places, project, folder),
-            "nix path-info": partial(_path_info, places, facts, folder),
+            "nix path-info": partial(_path_info, places, offer, folder),
         },
         rounds + 2,
     )
+
+
+def _lock_rows(what: str, locks: dict[str, list[Run]]) -> list[Row]:
+    return [
+        ratio(f"{what}: lock / nix path-info", locks, "nixbk lock", "nix path-info", LOCK_LIMIT),
+        peak(f"{what}: client memory, lock", locks["nixbk lock"], CLIENT_LIMIT_MB),
+    ]
+
+
+def _measure(places: Places, rounds: int, compression: str, offer: Offer) -> list[Row]:
+    project = _project(places.scratch / f"closure-{compression}", offer)
+    folder = places.scratch / "closure-run"
+    locks = _locks(places, rounds, project, offer)
     _lock(places, project, folder)
     applies = in_turns(
         {
             "nixbk apply": partial(_apply, places, project, folder),
-            "nix copy and load": partial(_copy_and_load, places, facts, folder),
+            "nix copy and load": partial(_copy_and_load, places, offer, folder),
         },
         max(rounds - 1, 1),
     )
@@ -95,7 +102,7 @@ def _measure(
     )
     what = f"{COUNT} paths, {compression}"
     return [
-        ratio(f"{what}: lock / nix path-info", locks, "nixbk lock", "nix path-info", LOCK_LIMIT),
+        *_lock_rows(what, locks),
         ratio(
             f"{what}: apply / nix copy, tar, load",
             applies,
@@ -104,7 +111,6 @@ def _measure(
             APPLY_LIMIT,
         ),
         ratio(f"{what}: plan of nothing / U", plans, "plan", "U", PLAN_LIMIT),
-        peak(f"{what}: client memory, lock", locks["nixbk lock"], CLIENT_LIMIT_MB),
         peak(f"{what}: client memory, apply", applies["nixbk apply"], CLIENT_LIMIT_MB),
     ]
 
@@ -117,9 +123,8 @@ def _lock(places: Places, project: Path, folder: Path) -> Run:
     return run([NIXBK, "lock"], cwd=project, environ=_fresh(places, folder))
 
 
-def _path_info(places: Places, facts: tuple[str, str, str], folder: Path) -> Run:
-    url, root, _ = facts
-    command = ["nix", "path-info", "--recursive", "--store", url, root]
+def _path_info(places: Places, offer: Offer, folder: Path) -> Run:
+    command = ["nix", "path-info", "--recursive", "--store", offer.url, offer.root]
     return run(command, environ=_fresh(places, folder))
 
 
@@ -128,15 +133,14 @@ def _apply(places: Places, project: Path, folder: Path) -> Run:
     return run([NIXBK, "apply"], cwd=project, environ=_fresh(places, folder))
 
 
-def _copy_and_load(places: Places, facts: tuple[str, str, str], folder: Path) -> Run:
+def _copy_and_load(places: Places, offer: Offer, folder: Path) -> Run:
     """The same image by hand: a store, an archive of it in one layer, ``docker load``."""
-    url, root, key = facts
     _empty(places)
     environ = _fresh(places, folder)
     store = folder / "store"
-    command = ["nix", "copy", "--from", url, "--to", str(store), root]
+    command = ["nix", "copy", "--from", offer.url, "--to", str(store), offer.root]
     start = time.perf_counter()
-    copied = run([*command, "--option", "trusted-public-keys", key], environ=environ)
+    copied = run([*command, "--option", "trusted-public-keys", offer.key], environ=environ)
     archive = _archive(store, folder)
     run(["docker", "load", "--input", archive], environ=environ)
     wall_s = time.perf_counter() - start
@@ -184,98 +188,17 @@ def _empty(places: Places) -> None:
     run(["docker", "buildx", "prune", "--all", "--force"], environ=environ)
 
 
-# What it is measured with -----------------------------------------------------------------
-
-
-def closure(places: Places, compression: str) -> tuple[Path, str, str]:
-    """A cache of the closure: its folder, the closure's root, the public key; made only once."""
-    folder = places.scratch / "closure"
-    cache = folder / compression
-    facts = folder / "facts.json"
-    if not facts.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        root, public = _build(places, folder)
-        facts.write_text(json.dumps({"root": root, "key": public}))
-    found = json.loads(facts.read_text())
-    if not (cache / "complete").exists():
-        shutil.rmtree(cache, ignore_errors=True)
-        to = f"file://{cache}?compression={compression}&secret-key={folder / 'secret'}"
-        run(["nix", "copy", "--to", to, found["root"]], environ=places.environ)
-        (cache / "complete").touch()
-    return cache, found["root"], found["key"]
-
-
-def _build(places: Places, folder: Path) -> tuple[str, str]:
-    """Build the closure in the Nix store; its root and the key that its cache is signed with."""
-    work = folder / "work"
-    work.mkdir(parents=True)
-    shutil.copytree(DEMO / "seed", work / "seed")
-    shutil.copy(Path(__file__).with_suffix(".nix"), work)
-    _slices(work / "slices")
-    expression = f'import ./substitutes.nix {{ count = {COUNT}; nonce = "{time.time_ns()}"; }}'
-    (work / "default.nix").write_text(expression)
-    command = ["nix-build", "--no-out-link", "--option", "substitute", "false"]
-    done = subprocess.run(
-        command, cwd=work, env=places.environ, check=True, capture_output=True, text=True
-    )
-    secret, public = folder / "secret", folder / "public"
-    key = ["nix-store", "--generate-binary-cache-key", "bench-1", str(secret), str(public)]
-    run(key, environ=places.environ)
-    shutil.rmtree(work)
-    return done.stdout.strip(), public.read_text().strip()
-
-
-def _slices(folder: Path) -> None:
-    """Real files, as many bytes as there are to be, dealt out over as many folders."""
-    left = TOTAL_BYTES
-    for number, file in enumerate(_files()):
-        place = folder / str(number % COUNT)
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place / f"{number}-{file.name}"[:200])
-        left -= file.stat().st_size
-        if left <= 0 and number >= COUNT:
-            return
-    raise RuntimeError(f"{', '.join(map(str, FILES))} have too few files")
-
-
-def _files() -> Iterator[Path]:
-    """Files of this machine, neither empty nor huge."""
-    for top in FILES:
-        for folder, _, names in os.walk(top):
-            for name in sorted(names):
-                file = Path(folder, name)
-                if (
-                    file.is_file()
-                    and not file.is_symlink()
-                    and 0 < file.stat().st_size < LARGEST_BYTES
-                ):
-                    yield file
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve *folder* by a program of its own; its URL."""
-    command = [sys.executable, str(Path(__file__).with_name("file_server.py")), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None  # noqa: S101  a pipe was asked for
-        found = PORT.search(server.stdout.readline())
-        assert found is not None  # noqa: S101  the first line says it
-        try:
-            yield f"http://127.0.0.1:{found[1]}"
-        finally:
-            server.terminate()
-
-
-def _project(folder: Path, url: str, root: str, key: str) -> Path:
+def _project(folder: Path, offer: Offer) -> Path:
+    """A manifest of an image of all of a closure."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lines = [
         "[substituters.bench]",
-        f'url = "{url}"',
-        f'public-keys = ["{key}"]',
+        f'url = "{offer.url}"',
+        f'public-keys = ["{offer.key}"]',
         "[images.closure]",
         f'name = "{IMAGE}:latest"',
-        f'installables = ["{root}"]',
+        f'installables = ["{offer.root}"]',
     ]
     (folder / "nixbk.toml").write_text("\n".join([*lines, ""]))
     return folder

@@ -18,13 +18,15 @@ from urllib.parse import urlsplit
 
 from dev.kit.places import CACHE, locked, need_root, write_atomically
 from dev.kit.process import Daemon, supervised
-from dev.kit.programs import MINIPKGS, buildkit, prepare_minipkgs, tools
+from dev.kit.programs import MINIPKGS, buildkit, prepare_minipkgs, s3_server, tools
 from dev.kit.shell import need, note
 from dev.kit.trees import FORKY, INSIDE, TRIXIE, Tree
 
 CGROUPS = Path("/sys/fs/cgroup")
 REGISTRY = ("127.0.0.1", 5065)
 MIRROR = ("127.0.0.1", 8642)
+S3 = ("127.0.0.1", 8643)
+S3_KEY, S3_SECRET = "AKIDLOOPBACK", "not-so-secret"
 PING_TIMEOUT_S = 5.0
 # the first Docker whose BuildKit is on for everybody
 OLDEST_DOCKER = 23
@@ -223,6 +225,29 @@ def mirror() -> Engine:
     )
 
 
+def s3() -> Engine:
+    """A server of S3, plain HTTP: what it keeps are files of a folder."""
+    address = "{}:{}".format(*S3)
+
+    def prepare(daemon: Daemon, state: Path) -> Sequence[str | Path]:
+        del daemon
+        keys = f"env ROOT_ACCESS_KEY={S3_KEY} ROOT_SECRET_KEY={S3_SECRET}".split()
+        options = f"--port {address} --keep-alive --quiet posix".split()
+        return supervised(*keys, s3_server(), *options, state)
+
+    return Engine(
+        name="s3",
+        about="a server of S3 on loopback, plain HTTP",
+        environment={
+            "NIXBK_TEST_S3": address,
+            "NIXBK_TEST_S3_KEY": S3_KEY,
+            "NIXBK_TEST_S3_SECRET": S3_SECRET,
+        },
+        prepare=prepare,
+        answers=lambda: _accepts(S3),
+    )
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
@@ -233,6 +258,7 @@ ENGINES = {
         buildkitd(),
         registry(),
         mirror(),
+        s3(),
     )
 }
 

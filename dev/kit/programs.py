@@ -18,6 +18,8 @@ from dev.kit.trees import FORKY, wrapper
 
 BUILDKIT_MODULE = "github.com/moby/buildkit"
 BUILDKIT_VERSION = "v0.32.2"
+S3_MODULE = "github.com/versity/versitygw"
+S3_VERSION = "v1.8.0"
 EXAMPLE = REPOSITORY / "examples" / "minipkgs"
 MINIPKGS = CACHE / "minipkgs"
 OLDEST_NIX = (2, 34)  # nixbk itself takes 2.18; as an oracle Nix has to say more
@@ -89,6 +91,23 @@ def _compile_buildkit(folder: Path) -> None:
     environment = {**os.environ, "CGO_ENABLED": "0"}
     folder.mkdir(parents=True)
     run([*build, "./cmd/buildkitd", "./cmd/buildctl"], cwd=Path(module), env=environment)
+
+
+def s3_server() -> Path:
+    """A server of S3 that checks signatures, compiled first if it is not there."""
+    name = f"versitygw-{S3_VERSION}-{key(S3_VERSION)}"
+    return made(CACHE / "tools" / name, _compile_s3_server) / "versitygw"
+
+
+def _compile_s3_server(folder: Path) -> None:
+    if shutil.which("go") is None:
+        raise KitError("versitygw is compiled: install Go first")
+    note(f"compiling versitygw {S3_VERSION} (once, a minute)")
+    folder.mkdir(parents=True)
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(folder), "GOFLAGS": ""}
+    install = ["go", "install", "-trimpath", "-ldflags", "-s -w"]
+    module = f"{S3_MODULE}/cmd/versitygw@{S3_VERSION}"
+    run([*install, module], cwd=Path("/"), env=environment)
 
 
 def prepare_minipkgs(*options: str) -> Path:

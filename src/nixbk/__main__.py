@@ -5,11 +5,13 @@ Only what a command needs is imported, so that help and version are quick.
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    gc.set_threshold(50_000)  # what start-up and graphs make stays: garbage is looked for later
     if sys.argv[1:] in (["--version"], ["version"]):
         from nixbk import __version__  # noqa: PLC0415  nothing else is needed for this
 
@@ -17,7 +19,9 @@ def main() -> None:
         return
     from nixbk.cli.app import run  # noqa: PLC0415  typer takes a tenth of a second
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # else the interpreter looks for garbage in all there is before it ends
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Bench:
     Attributes:
         run: what stands for the builders.
         workshop: what all steps have in common.
+        merges: whether the builder can merge file systems.
     """
 
     def __init__(
@@ -63,9 +64,12 @@ class Bench:
         lock: Lock,
         references: Mapping[str, tuple[StorePath, ...]],
         workshop: Workshop = WORKSHOP,
+        *,
+        merges: bool = True,
     ) -> None:
         self.lock = lock
         self.workshop = workshop
+        self.merges = merges
         self.cache = MemoryCache()
         self.known = Known()
         self.run: Any = result_of(references)
@@ -73,7 +77,8 @@ class Bench:
     def survey(self, image: str | None = None) -> tuple[BuildGraph, Solver, Survey]:
         """What is missing now for one image or all, asked anew."""
         graph = BuildGraph(self.lock, self.workshop)
-        solver = Solver(lambda: nullcontext(MemoryBuild(self.cache, self.run)))
+        build = MemoryBuild(self.cache, self.run, merges=self.merges)
+        solver = Solver(lambda: nullcontext(build))
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE))
         images = [self.lock.images[image]] if image else list(self.lock.images.values())
         wanted = [output for locked in images for output in wanted_by(graph, locked)]

@@ -14,6 +14,7 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from http_server import Answer, Server
 from projects import SEED
@@ -219,7 +220,7 @@ class CacheServer(Server):
         if self._door and request.headers.get("authorization") != self._door:
             how = self._door.partition(" ")[0]
             return Answer(401, b"who?", {"WWW-Authenticate": f'{how} realm="cache"'})
-        place = (self.folder / request.path.partition("?")[0].lstrip("/")).resolve()
+        place = (self.folder / unquote(request.path.partition("?")[0]).lstrip("/")).resolve()
         if not place.is_relative_to(self.folder.resolve()):
             return Answer(400, b"no")
         if request.method == "PUT":

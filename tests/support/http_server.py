@@ -192,7 +192,7 @@ class _Connection(BaseHTTPRequestHandler):
         request = Request(self.command, self.path, headers, self._body(), self.number)
         self._send(self.server.server.respond(request))
 
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815  its base's names
+    do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815  its base's names
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):

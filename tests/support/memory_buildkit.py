@@ -3,8 +3,9 @@
 What it keeps of the real one: results are cached by operation and inputs, with the proxy, the
 addresses of extra hosts, selectors, names and sharing of cache mounts and the URLs of checksummed
 downloads left out; a cache mount of unknown sharing, and else an address that does not parse, fails
-an exec that is not cached before it runs; a download that is refused fails. Instead of running a
-builder it asks a function for the result file.
+an exec that is not cached before it runs; a download that is refused fails; what was merged goes
+with any of what it was merged of. Instead of running a builder it asks a function for the result
+file.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class MemoryCache:
         asked: the URLs that were downloaded from, in order.
         ops: operations by digest, parsed once.
         keys: cache keys by digest, computed once.
+        merged: the records that are merged of others.
     """
 
     records: dict[tuple[str, int], bytes] = field(default_factory=dict)
@@ -87,9 +89,12 @@ class MemoryCache:
     asked: list[str] = field(default_factory=list)
     ops: dict[str, pb.Op] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    merged: set[tuple[str, int]] = field(default_factory=set)
 
     def prune(self, name: str | None = None) -> None:
         """Forget everything, or what the exec called *name* left."""
+        for record in self.merged if name is None or name in self.names.values() else ():
+            self.records.pop(record, None)
         if name is None:
             self.records.clear()
         for key in [key for key, value in self.names.items() if value == name]:
@@ -100,9 +105,10 @@ class MemoryCache:
 class MemoryBuild:
     """A :class:`nixbk.buildkit.protocols.Build` in memory."""
 
-    def __init__(self, cache: MemoryCache, run: Any) -> None:
+    def __init__(self, cache: MemoryCache, run: Any, *, merges: bool = True) -> None:
         self.cache = cache
-        self.capabilities = Capabilities(frozenset(), frozenset())
+        able = frozenset({"mergeop"}) if merges else frozenset[str]()
+        self.capabilities = Capabilities(able, frozenset())
         self.cancelled = False
         self._run = run
         self._lock = RLock()
@@ -196,6 +202,8 @@ class _Evaluation:
             self._cache.records[key, 0] = result
             return
         self._cache.records[key, index] = result
+        if op.HasField("merge"):
+            self._cache.merged.add((key, index))
 
     def _download(self, url: str, digest: str) -> None:
         if REFUSED in url:

@@ -26,7 +26,7 @@ func read(t testing.TB, name string) []byte {
 }
 
 func decompress(format string, from io.Reader) ([]byte, error) {
-	r, err := NewReader(format, from)
+	r, err := NewReader(format, from, MaxWindow)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewReader("lzip", strings.NewReader("")); err == nil || err.Error() != `unknown compression "lzip"` {
+	if _, err := NewReader("lzip", strings.NewReader(""), MaxWindow); err == nil || err.Error() != `unknown compression "lzip"` {
 		t.Errorf("lzip: %v", err)
 	}
 	// A frame of one segment has no window but its size.
@@ -258,10 +258,35 @@ func FuzzReader(f *testing.F) {
 		f.Add(formats[filepath.Ext(name)], read(f, name))
 	}
 	f.Fuzz(func(t *testing.T, format string, data []byte) {
-		r, err := NewReader(format, bytes.NewReader(data))
+		r, err := NewReader(format, bytes.NewReader(data), MaxWindow)
 		if err == nil {
 			_, _ = io.CopyN(io.Discard, r, 1<<20)
 			_ = r.Close()
 		}
 	})
+}
+
+// BenchmarkReader decompresses the files of the folder NIXBK_BENCH. Its profile
+// is cmd/unpack/default.pgo.
+func BenchmarkReader(b *testing.B) {
+	files, _ := filepath.Glob(filepath.Join(os.Getenv("NIXBK_BENCH"), "*.*"))
+	for b.Loop() {
+		total := int64(0)
+		for _, name := range files {
+			file, err := os.Open(name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r, err := NewReader(formats[filepath.Ext(name)], file, MaxWindow)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 256<<10))
+			if err := errors.Join(err, r.Close(), file.Close()); err != nil {
+				b.Fatal(err)
+			}
+			total += n
+		}
+		b.SetBytes(total)
+	}
 }

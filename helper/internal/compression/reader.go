@@ -14,7 +14,7 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// MaxWindow is how far back a stream may refer, in bytes; a decompressor has
+// MaxWindow is how far back any stream may refer, in bytes; a decompressor has
 // to keep as much of what it has written.
 const MaxWindow = 128 << 20
 
@@ -22,21 +22,23 @@ const MaxWindow = 128 << 20
 type Error struct {
 	Format string
 	Reason string
+	// Wide says that its window is larger than was allowed, and nothing else.
+	Wide bool
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("bad %s data: %s", e.Format, e.Reason) }
 
-var openers = map[string]func(io.Reader) (io.ReadCloser, error){
-	"none":  func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
-	"gzip":  func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
-	"bzip2": func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil },
-	"xz": func(r io.Reader) (io.ReadCloser, error) {
-		stream, err := xz.NewReader(r, MaxWindow)
+var openers = map[string]func(io.Reader, uint32) (io.ReadCloser, error){
+	"none":  func(r io.Reader, _ uint32) (io.ReadCloser, error) { return io.NopCloser(r), nil },
+	"gzip":  func(r io.Reader, _ uint32) (io.ReadCloser, error) { return gzip.NewReader(r) },
+	"bzip2": func(r io.Reader, _ uint32) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil },
+	"xz": func(r io.Reader, window uint32) (io.ReadCloser, error) {
+		stream, err := xz.NewReader(r, window)
 		return io.NopCloser(stream), err
 	},
-	"zstd": func(r io.Reader) (io.ReadCloser, error) {
+	"zstd": func(r io.Reader, window uint32) (io.ReadCloser, error) {
 		// With more than one goroutine it is slower: they do little each.
-		stream, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(MaxWindow))
+		stream, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(window)))
 		if err != nil {
 			return nil, err
 		}
@@ -45,9 +47,10 @@ var openers = map[string]func(io.Reader) (io.ReadCloser, error){
 }
 
 // NewReader decompresses all streams that from holds; its end is reached when
-// from ends, and anything there that is no such stream is an error. An empty
-// format is none. Errors of what is read are of the type Error.
-func NewReader(format string, from io.Reader) (io.ReadCloser, error) {
+// from ends, and anything there that is no such stream is an error. No stream
+// may have a larger window, in bytes. An empty format is none. Errors of what
+// is read are of the type Error.
+func NewReader(format string, from io.Reader, window uint32) (io.ReadCloser, error) {
 	if format == "" {
 		format = "none"
 	}
@@ -55,8 +58,8 @@ func NewReader(format string, from io.Reader) (io.ReadCloser, error) {
 	if !found {
 		return nil, fmt.Errorf("unknown compression %q", format)
 	}
-	r := &reader{format: format, source: source{from: from}}
-	stream, err := open(bufio.NewReaderSize(&r.source, 128<<10))
+	r := &reader{format: format, window: window, source: source{from: from}}
+	stream, err := open(bufio.NewReaderSize(&r.source, 128<<10), window)
 	if err != nil {
 		return nil, r.explain(err, true)
 	}
@@ -80,6 +83,7 @@ func (s *source) Read(p []byte) (int, error) {
 
 type reader struct {
 	format string
+	window uint32
 	source source
 	stream io.ReadCloser
 }
@@ -100,12 +104,13 @@ func (r *reader) explain(err error, opening bool) error {
 	case r.source.err != nil:
 		return r.source.err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, xz.ErrBuf):
-		return &Error{r.format, "unexpected end"}
+		return &Error{Format: r.format, Reason: "unexpected end"}
 	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded),
 		errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return &Error{r.format, fmt.Sprintf("its window is larger than the %d MiB that are allowed", MaxWindow>>20)}
+		reason := fmt.Sprintf("its window is larger than the %d MiB that are allowed", r.window>>20)
+		return &Error{Format: r.format, Reason: reason, Wide: true}
 	case errors.Is(err, zstd.ErrUnknownDictionary):
-		return &Error{r.format, "it was made with a dictionary, which is not here"}
+		return &Error{Format: r.format, Reason: "it was made with a dictionary, which is not here"}
 	}
-	return &Error{r.format, err.Error()}
+	return &Error{Format: r.format, Reason: err.Error()}
 }

@@ -84,7 +84,7 @@ func TestInStore(t *testing.T) {
 					t.Fatal(err)
 				}
 				files = append(files, data)
-				r, err := compression.NewReader(format, bytes.NewReader(data))
+				r, err := compression.NewReader(format, bytes.NewReader(data), compression.MaxWindow)
 				if err != nil {
 					t.Fatal(err)
 				}

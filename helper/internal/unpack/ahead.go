@@ -1,6 +1,9 @@
 package unpack
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 const (
 	blockSize = 256 << 10
@@ -68,11 +71,11 @@ func (a *ahead) run(from io.Reader, sink io.Writer) {
 	}
 }
 
-// Read gives the bytes read ahead.
-func (a *ahead) Read(p []byte) (int, error) {
+// fill waits for bytes, if there are none left of those that came.
+func (a *ahead) fill() error {
 	for len(a.rest) == 0 {
 		if a.current.err != nil {
-			return 0, a.current.err
+			return a.current.err
 		}
 		if a.current.data != nil {
 			a.free <- a.current.data
@@ -80,9 +83,46 @@ func (a *ahead) Read(p []byte) (int, error) {
 		a.current = <-a.full
 		a.rest = a.current.data
 	}
+	return nil
+}
+
+// Read gives the bytes read ahead.
+func (a *ahead) Read(p []byte) (int, error) {
+	if err := a.fill(); err != nil {
+		return 0, err
+	}
 	n := copy(p, a.rest)
 	a.rest = a.rest[n:]
 	return n, nil
+}
+
+// direct is a file in what is read ahead; it is written from there, by one
+// call for each block.
+type direct struct {
+	*io.LimitedReader
+	source *ahead
+}
+
+// WriteTo writes the bytes up to the limit, or to the end if that comes first.
+func (d *direct) WriteTo(w io.Writer) (int64, error) {
+	total := int64(0)
+	for d.N > 0 {
+		if err := d.source.fill(); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return total, err
+		}
+		chunk := d.source.rest[:min(d.N, int64(len(d.source.rest)))]
+		n, err := w.Write(chunk)
+		d.source.rest = d.source.rest[n:]
+		d.N -= int64(n)
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
 }
 
 // close ends the reading and tells how many bytes there were.

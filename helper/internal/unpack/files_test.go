@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,39 +109,68 @@ func TestSpoiledFiles(t *testing.T) {
 	}
 }
 
+// mixed are archives with the largest window beside others, more than are
+// unpacked at once.
+const mixed = "mixed"
+
+// measurable says whether memory is what the program takes.
+var measurable = true
+
 // TestMemory unpacks files with the largest window in a process of its own and
-// asks the kernel how much memory that took: 64 MiB and the window at most.
+// asks the kernel how much memory that took: 64 MiB and the window at most,
+// however many archives there are.
 func TestMemory(t *testing.T) {
+	if !measurable {
+		t.Skip("built with the race detector")
+	}
 	hwm := regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+	windows := map[string]int{mixed: 128}
 	for format, c := range zeros {
+		windows[format] = c.windowMiB
+	}
+	for what, windowMiB := range windows {
 		command := exec.Command(os.Args[0], "-test.run=^TestMemoryOf$", "-test.v")
-		command.Env = append(os.Environ(), "NIXBK_TEST_FORMAT="+format)
+		command.Env = append(os.Environ(), "NIXBK_TEST_FORMAT="+what)
 		out, err := command.CombinedOutput()
 		found := hwm.FindSubmatch(out)
 		if err != nil || found == nil {
-			t.Fatalf("%s: %v\n%s", format, err, out)
+			t.Fatalf("%s: %v\n%s", what, err, out)
 		}
 		took, _ := strconv.Atoi(string(found[1]))
-		t.Logf("%s: %d MiB with a window of %d", format, took>>10, c.windowMiB)
-		if took>>10 > 64+c.windowMiB {
-			t.Errorf("%s took %d MiB with a window of %d", format, took>>10, c.windowMiB)
+		t.Logf("%s: %d MiB with a window of %d", what, took>>10, windowMiB)
+		if took>>10 > 64+windowMiB {
+			t.Errorf("%s took %d MiB with a window of %d", what, took>>10, windowMiB)
 		}
 	}
 }
 
 // TestMemoryOf is the process that TestMemory starts.
 func TestMemoryOf(t *testing.T) {
-	format := os.Getenv("NIXBK_TEST_FORMAT")
-	if format == "" {
+	what := os.Getenv("NIXBK_TEST_FORMAT")
+	formats := []string{what}
+	switch what {
+	case "":
 		t.Skip("TestMemory starts it")
+	case mixed:
+		runtime.GOMAXPROCS(16)
+		formats = nil
+		for range 3 {
+			formats = append(formats, "xz", "zstd", "gzip", "bzip2")
+		}
 	}
 	root := t.TempDir()
 	in, err := store.Open(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := document.Nar{Nar: step.Nar{Path: path, NarHash: zerosHash, NarSize: zerosSize, Compression: format}}
-	if _, err := All([]document.Nar{n}, in, func(int) string { return testdata + zeros[format].file }); err != nil {
+	var nars []document.Nar
+	for i, format := range formats {
+		nars = append(nars, document.Nar{Nar: step.Nar{
+			Path:    step.Text(path + strconv.Itoa(i)),
+			NarHash: zerosHash, NarSize: zerosSize, Compression: format,
+		}})
+	}
+	if err := All(nars, in, func(i int) string { return testdata + zeros[formats[i]].file }); err != nil {
 		t.Fatal(err)
 	}
 	status, err := os.ReadFile("/proc/self/status")
@@ -147,4 +178,31 @@ func TestMemoryOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%s", status)
+}
+
+// TestWideAfterNarrow unpacks a file of two streams of which only the second
+// has a window that is not narrow, and leaves nothing of the first attempt.
+func TestWideAfterNarrow(t *testing.T) {
+	wide, err := os.ReadFile(testdata + "window-128.xz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(testdata + "text.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := strings.Repeat("content", 100_000) + string(text)
+	data := archive(content)
+	cut := bytes.Index(data, text)
+	rest := data[cut+len(text):]
+	file := slices.Concat(compressed(t, "xz", data[:cut]), wide, compressed(t, "xz", rest))
+	n := promised(data)
+	n.Compression = "xz"
+	if got := unpackOne(t, n, file); got != "" {
+		t.Error(got)
+	}
+	n.NarHash = sri(text)
+	if got := unpackOne(t, n, file); !startsWith(got, "hash mismatch in the archive") {
+		t.Errorf("expected another hash, got %q", got)
+	}
 }

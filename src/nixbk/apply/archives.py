@@ -1,9 +1,10 @@
 """Files of binary caches, for the builder: where it gets them, or their bytes. Effects: sockets.
 
 A builder fetches by itself what anybody can fetch. What only this client can reach comes through
-the session: a folder of this machine, a cache with certificates or a token of its own, one with a
-login where the builder takes none for downloads. So does what the builder tried in vain, since it
-tells little of why, and since it may lack the network that this client has.
+the session: a folder of this machine, a cache with certificates or a token of its own, a bucket
+with credentials, since no builder signs what it asks for, one with a login where the builder takes
+none for downloads. So does what the builder tried in vain, since it tells little of why, and since
+it may lack the network that this client has.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Archives:
         from nixbk.resolve.caches.address import AddressError  # noqa: PLC0415  few plans fetch
 
         cache = self._cache(archive)
-        if cache.address.kind == "file" or cache.ca_file is not None or cache.token is not None:
+        if cache.address.kind == "file" or cache.ca_file is not None or cache.is_private:
             return ""
         if archive.substituter in self._unreached:
             return ""

@@ -14,9 +14,8 @@ from nixbk.apply.failures import (
     is_other_download,
     refused,
 )
-from nixbk.apply.prober import is_miss
+from nixbk.apply.prober import ProbeMetError, is_miss
 from nixbk.buildkit.errors import BuildFailed
-from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError
 from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE
 from nixbk.planner.knowledge import RealisationChangedError
@@ -37,16 +36,6 @@ if TYPE_CHECKING:
 REFUSED_DOWNLOAD: Final = "HTTP error"
 
 
-class ProbeMetError(NixbkError):
-    """Another client's probe for a step was under way, and BuildKit let both share its fate.
-
-    Nothing is wrong: the same in a new build of BuildKit's goes well.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__("another client was asking for the same step", where=name)
-
-
 class StepStore(Protocol):
     """Where result files are kept for the next time."""
 
@@ -55,6 +44,10 @@ class StepStore(Protocol):
 
     def forget(self, digest: str) -> None:
         """Drop what was kept of a step."""
+
+
+A_MOMENT_S: Final = 0.01
+"""How long the threads that call the builder have this process to themselves."""
 
 
 class Watch(Protocol):
@@ -109,11 +102,9 @@ class Executor:
                 while schedule:
                     if met is None:  # else what runs may end; nothing new begins
                         self._start(schedule, pool, running)
-                    self._keep(unkept, done)  # while the builder is at work
                     if not running:
                         break  # what is left needs what failed
-                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in finished:
+                    for future in self._finished(running, unkept, done):
                         drv = running.pop(future)
                         try:
                             self._finish(schedule, drv, future, done)
@@ -144,6 +135,19 @@ class Executor:
             if step is not None:
                 self._follow(drv, step)
                 running[pool.submit(self._build_step, drv, step)] = drv
+
+    def _finished(
+        self,
+        running: Mapping[Future[bytes], StorePath],
+        unkept: list[StorePath],
+        done: Mapping[StorePath, bytes],
+    ) -> set[Future[bytes]]:
+        """What of *running* has ended, at least one; what is *unkept* is kept meanwhile."""
+        finished, _ = wait(running, A_MOMENT_S, FIRST_COMPLETED)
+        if not finished:
+            self._keep(unkept, done)
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        return finished
 
     def _finish(
         self,

@@ -14,7 +14,6 @@ from functools import partial
 from threading import Event, Lock, Semaphore
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from nixbk.apply.executor import ProbeMetError
 from nixbk.apply.fetch_failures import (
     PathFailedError,
     TooSlowError,
@@ -26,7 +25,7 @@ from nixbk.apply.fetch_failures import (
     is_unpacking,
     unpacking_failed,
 )
-from nixbk.apply.prober import is_miss
+from nixbk.apply.prober import ProbeMetError, is_miss
 from nixbk.apply.tries import Tries, is_final
 from nixbk.buildkit.errors import BuildCancelledError, BuilderError, BuildFailed
 from nixbk.planner.lost import makers

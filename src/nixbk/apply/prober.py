@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.buildkit.shared_cache import NOT_SHARED
+from nixbk.errors import NixbkError
 from nixbk.llb.mounts import REFUSED_SHARING
 from nixbk.planner.compiler import RESULT_FILE
 from nixbk.planner.operations import REFUSED_URL
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from nixbk.planner.compiler import Compiler
 
 PARALLEL_PROBES: Final = 8
+MERGE: Final = "mergeop"
+"""What a builder is capable of that merges file systems."""
 _MISSES: Final = (
     f"invalid cache sharing option: {REFUSED_SHARING}",
     PROBE_IP,
@@ -33,6 +36,16 @@ _MISSES: Final = (
 _GROUP: Final = 500
 _GROUP_INPUTS: Final = 20_000
 _PARTS: Final = 8
+
+
+class ProbeMetError(NixbkError):
+    """Another client's probe for a step was under way, and BuildKit let both share its fate.
+
+    Nothing is wrong: the same in a new build of BuildKit's goes well.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("another client was asking for the same step", where=name)
 
 
 def is_miss(error: BuildFailed) -> bool:
@@ -83,7 +96,12 @@ class CacheProber:
         self._asked: dict[Output, bool] = {}
 
     def cached(self, roots: Sequence[Output]) -> Sequence[bool]:
-        """Whether each output is in the cache: one question when all are, few when most are."""
+        """Whether each output is in the cache: one question when all are, few when most are.
+
+        Of all of them together a builder that can merges what it has, which copies nothing, and
+        keeps that together with all it is made of. So the next time it finds the one, and opens
+        and closes none of the others, each of which has it write to its disk.
+        """
         new = list(dict.fromkeys(root for root in roots if root not in self._asked))
         with ThreadPoolExecutor(PARALLEL_PROBES) as pool:
             if self._cache.imports:
@@ -92,14 +110,16 @@ class CacheProber:
                     self._asked.update(zip(left, pool.map(self._there, left), strict=True))
                 return [self._asked[root] for root in roots]
             groups = _groups(new)
+            ask = self._merge if groups and self._merges() else self._all_there
             while groups:
                 missing = []
-                for group, there in zip(groups, pool.map(self._all_there, groups), strict=True):
+                for group, there in zip(groups, pool.map(ask, groups), strict=True):
                     if there or len(group) == 1:
                         self._asked.update(dict.fromkeys(group, there))
                     else:
                         missing.append(group)
                 groups = [part for group in missing for part in _parts(group)]
+                ask = self._all_there  # merging what is there of a lot would be for once
         return [self._asked[root] for root in roots]
 
     def results(self, roots: Sequence[Output]) -> Sequence[bytes | None]:
@@ -110,6 +130,13 @@ class CacheProber:
             found = list(read)
         self.read.update((root, data) for root, data in zip(roots, found, strict=True) if data)
         return found
+
+    def _merges(self) -> bool:
+        return MERGE in self._solver.build.capabilities.llb
+
+    def _merge(self, roots: Sequence[Output]) -> bool:
+        """Whether all are in the cache; then so are they merged, from now on."""
+        return self._there(self._compiler.merged(roots))
 
     def _all_there(self, roots: Sequence[Output]) -> bool:
         """Whether all are in the cache; then only the probe that needs them all fails."""

@@ -32,7 +32,7 @@ from nixbk.planner.workshop import Flavour
 from nixbk.resolve.caches.cache import Cache
 from nixbk.resolve.caches.logins import netrc_file
 from nixbk.resolve.caches.transport import CacheClient
-from nixbk.resolve.substituters import Asking, caches_of
+from nixbk.resolve.substituters import Asking, caches_of, credentials_of
 from nixbk.schema.files import read_manifest
 
 if TYPE_CHECKING:
@@ -170,9 +170,18 @@ def _cache(address: CacheAddress, manifest_file: Path, settings: Settings) -> Ca
         manifest, folder = read_manifest(manifest_file).manifest, manifest_file.parent
         for name, entry in manifest.substituters.items():
             alone = manifest.model_copy(update={"substituters": {name: entry}})
-            if target_address(entry.url, folder).base == address.base:
+            there = target_address(entry.url, folder)
+            if there.base == address.base and _same_user(there, address):
                 return caches_of(alone, folder, settings.environ, settings.netrc_file)[0]
-    return Cache(str(address), address, netrc=netrc_file(settings.netrc_file, settings.environ))
+    logins = netrc_file(settings.netrc_file, settings.environ)
+    signer = credentials_of(address, settings.environ)
+    return Cache(str(address), address, netrc=logins, credentials=signer)
+
+
+def _same_user(there: CacheAddress, address: CacheAddress) -> bool:
+    """Whether a bucket is written by whoever reads it; all others are."""
+    mine, theirs = address.bucket, there.bucket
+    return mine is None or not mine.profile or (theirs is not None and mine == theirs)
 
 
 def _look(bench: Workbench, stock: _Stock) -> tuple[BuildGraph, Offers]:

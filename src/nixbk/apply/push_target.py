@@ -19,7 +19,7 @@ from nixbk.nix.narinfo import NarInfo, NarInfoError
 from nixbk.nix.signatures import verify
 from nixbk.nix.store_path import STORE_DIR
 from nixbk.resolve.caches.address import AddressError, CacheAddress
-from nixbk.resolve.caches.faults import CacheError, NotInCacheError, told
+from nixbk.resolve.caches.faults import CacheError, NotInCacheError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,10 +39,6 @@ _HASH_CHARACTERS: Final = 32
 _NAR_TYPE: Final = "application/x-nix-nar"
 _NARINFO_TYPE: Final = "text/x-nix-narinfo"
 _INFO_TYPE: Final = "text/x-nix-cache-info"
-_BUCKET: Final = (
-    "push to a folder, file:///FOLDER, and copy that to the bucket with a tool of its own; "
-    "or push to http(s)://HOST/PATH"
-)
 _PUT: Final = "a server that is pushed to has to take files by HTTP PUT"
 _OPTIONS: Final = {"compression": "--compression", "secret-key": "--secret-key-file"}
 
@@ -62,8 +58,6 @@ def target_address(url: str, folder: Path) -> CacheAddress:
     except AddressError as error:
         parts = urlsplit(url)
         given = [_OPTIONS[key] for key, _ in parse_qsl(parts.query) if key in _OPTIONS]
-        if parts.scheme == "s3":
-            raise AddressError(f"nixbk does not push to {told(url)}", hint=_BUCKET) from error
         if given:
             raise AddressError(error.message, hint=f"give {given[0]} instead") from error
         raise

@@ -31,9 +31,10 @@ from nixbk.errors import NixbkError
 from nixbk.planner.images import wanted
 from nixbk.planner.survey import NobodyAsked, examine
 from nixbk.planner.workshop import Flavour
+from nixbk.resolve.bundle_files import bundle_folder
 from nixbk.resolve.locker import make_lock
 from nixbk.resolve.nix_command import NixCommand
-from nixbk.resolve.sources import bundle_folder, open_source
+from nixbk.resolve.sources import open_source
 from nixbk.resolve.substituters import Asking
 from nixbk.schema.files import read_lock, read_manifest
 from nixbk.schema.lock import BundleOrigin, LockedImage

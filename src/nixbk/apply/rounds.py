@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from nixbk.apply.executor import ProbeMetError
+from nixbk.apply.prober import ProbeMetError
 from nixbk.errors import NixbkError
 from nixbk.planner.knowledge import RealisationChangedError
 

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from nixbk.apply.building import build_missing
-from nixbk.apply.executor import ProbeMetError
-from nixbk.apply.fetch import fetch_missing
 from nixbk.apply.fetch_failures import LostError
-from nixbk.apply.prober import CacheProber, is_miss
+from nixbk.apply.prober import CacheProber, ProbeMetError, is_miss
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.shared_cache import check_targets, keep_cache, remember
-from nixbk.apply.targets import planned, targets
+from nixbk.apply.targets import looks, planned, targets
 from nixbk.apply.verify import verify
 from nixbk.apply.workbench import open_workbench
 from nixbk.buildkit.errors import BuilderError, BuildFailed
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
 
     from nixbk.apply.progress import Progress
     from nixbk.apply.project import Project
-    from nixbk.apply.targets import Target
+    from nixbk.apply.targets import Look, Target
     from nixbk.apply.workbench import Settings, Workbench
     from nixbk.buildkit.protocols import Build
     from nixbk.llb.vertex import Output
@@ -145,13 +142,14 @@ def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[Imag
         key: graph.build_order([step for step, _ in outputs]) for key, outputs in asked.items()
     }
     every = list(dict.fromkeys(chain(*orders.values())))
-    with bench.solving() as solver:
+    begun = looks(project.names_in_docker, bench.client)
+    with bench.solving() as solver, solver.opening():
         prober = CacheProber(solver, graph.compiler(Flavour.PROBE), bench.settings.cache)
         # one question for all images, which their surveys then share
         examine(graph, every, list(dict.fromkeys(chain(*asked.values()))), bench.known, prober)
         remember(bench, graph, every, prober)
         surveys = {key: survey(graph, orders[key], asked[key], prober) for key in locked}
-        places = _places(project, bench, graph, surveys, solver.build)
+        places = _places(project, bench, graph, surveys, solver.build, begun=begun)
     return [
         ImageState(key, project.manifest.images[key], surveys[key], places[key], orders[key])
         for key in project.manifest.images
@@ -159,12 +157,14 @@ def _inspect(project: Project, bench: Workbench, graph: BuildGraph) -> list[Imag
     ]
 
 
-def _places(
+def _places(  # noqa: PLR0913  all that decides
     project: Project,
     bench: Workbench,
     graph: BuildGraph,
     surveys: Mapping[str, Survey],
     build: Build,
+    *,
+    begun: Mapping[str, Look],
 ) -> dict[str, tuple[tuple[Target, tuple[str, ...]], ...]]:
     """Where each image goes and why it would be written there; all targets are asked at once."""
     folder = project.manifest_file.parent
@@ -173,7 +173,8 @@ def _places(
         image = project.manifest.images[key]
         platform = bench.workshop.platform
         found_image = blueprint(graph, key, image, platform) if found.complete else None
-        asked += [(key, place, found_image) for place in targets(key, image, bench.client, folder)]
+        found_places = targets(key, image, bench.client, folder, begun)
+        asked += [(key, place, found_image) for place in found_places]
     with ThreadPoolExecutor(max(len(asked), 1)) as pool:
         reasons = pool.map(
             lambda row: row[1].differences(row[2], build) if row[2] else _anew(surveys[row[0]]),
@@ -204,8 +205,12 @@ def _realise(
     missing = together(graph, [state.survey for state in states])
     built: frozenset[StorePath] = frozenset()
     if missing.to_fetch:
+        from nixbk.apply.fetch import fetch_missing  # noqa: PLC0415  mostly nothing is missing
+
         fetch_missing(bench, graph, missing.to_fetch, progress)
     if missing.to_build:
+        from nixbk.apply.building import build_missing  # noqa: PLC0415  as above
+
         built = build_missing(bench, graph, missing, progress)
     order = dict.fromkeys(drv for state in states for drv in state.order)
     known = [drv for drv in order if graph.is_lasting(drv) and graph.is_known(drv)]

@@ -12,11 +12,11 @@ Source: ``runCacheExporters``, BuildKit ``solver/llbsolver``.
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Final
 
 from nixbk.apply.cache_places import without_queries
-from nixbk.apply.executor import ProbeMetError
-from nixbk.apply.prober import is_miss
+from nixbk.apply.prober import ProbeMetError, is_miss
 from nixbk.apply.verify import GROUP, results_exec
 from nixbk.buildkit.content_folder import ContentError
 from nixbk.buildkit.errors import CONTAINERD_HINT, BuilderError, BuildFailed
@@ -99,6 +99,7 @@ def keep_cache(
     known = [drv for drv in order if graph.is_lasting(drv) and graph.is_known(drv)]
     groups = [known[start : start + GROUP] for start in range(0, len(known), GROUP)]
     for place in places:
+        began_s = time.time()
         try:
             with bench.begin(cache_exports=[place.option], internal=True) as build:
                 made = [root for root in roots(build.capabilities.llb) if root is not None]
@@ -110,7 +111,7 @@ def keep_cache(
             raise
         except BuilderError as error:
             raise _refused(bench, place, error) from error
-        say(_kept(place, answer))
+        say(_kept(place, answer, began_s))
 
 
 def _results(graph: BuildGraph, drvs: Iterable[StorePath]) -> Output:
@@ -134,12 +135,14 @@ def _result(bench: Workbench, build: Build, roots: Sequence[Output]) -> Result:
     return Result(refs=refs, metadata={PLATFORMS_KEY: text.encode()})
 
 
-def _kept(place: CacheTarget, answer: Mapping[str, str]) -> str:
-    """Give what a folder took its tag; a line that says so."""
+def _kept(place: CacheTarget, answer: Mapping[str, str], began_s: float) -> str:
+    """Give what a folder took its tag, and clear it if that is wanted; a line that says so."""
     described = answer.get(MANIFEST_KEY, "")
     if place.folder is not None and described:
         try:
             place.folder.tag(json.loads(described), place.tag)
+            if place.reset:
+                place.folder.sweep(began_s)
         except (ContentError, ValueError) as error:
             raise CacheExportError(str(error), where=place.text) from error
     return f"cache kept in {place.text}"

@@ -8,9 +8,9 @@ share, loses nothing.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final, Self
 
 from nixbk.buildkit.errors import BuildFailed
@@ -116,6 +116,21 @@ class Solver:
         """The build that new calls go to."""
         with self._leased(0) as build:
             return build
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Begin a build beside what is done in the block; its faults are told by the first call."""
+
+        def begin() -> None:
+            with suppress(NixbkError):
+                _ = self.build
+
+        thread = Thread(target=begin, name="nixbk-opening")
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
 
     def solve(self, output: Output, limit_s: float | None = None) -> None:
         """Make *output* exist.

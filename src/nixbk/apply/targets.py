@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from nixbk.apply.archive import archive_config
+from nixbk.apply.meanwhile import Meanwhile
 from nixbk.buildkit.errors import BuilderError
 from nixbk.errors import NixbkError
 from nixbk.image.config import config_matches
@@ -20,7 +23,7 @@ from nixbk.schema.files import replacing
 from nixbk.schema.plan import PlannedTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nixbk.buildkit.client import Client
@@ -36,6 +39,10 @@ from nixbk.buildkit.protocols import Exporter
 OCI: Final = {"oci-mediatypes": "true"}
 UNCOMPRESSED: Final = "uncompressed"
 COMPRESSED: Final = "gzip"
+
+Look: TypeAlias = Meanwhile[object]
+"""What Docker has under a name, once somebody has looked."""
+NO_LOOKS: Final[Mapping[str, Look]] = MappingProxyType({})
 
 
 class Target(Protocol):
@@ -79,18 +86,21 @@ class DockerEngine:
         name: image reference.
         docker: the engine.
         compression: of layers that are new to it.
+        look: what it has under the name, where somebody is looking already.
     """
 
     name: str
     docker: DockerApi
     compression: str = UNCOMPRESSED
+    look: Look | None = None
     type: str = "docker"
     action: TargetAction = "load"
 
     def differences(self, image: ImageBlueprint, build: Build) -> tuple[str, ...]:
         """Compare with what the engine has under the name."""
         del build
-        return _differences(image, self.docker.inspect_image(self.name), "Docker has no such image")
+        found = self.look.result() if self.look else self.docker.inspect_image(self.name)
+        return _differences(image, found, "Docker has no such image")
 
     @contextmanager
     def exporter(self) -> Iterator[Exporter]:
@@ -165,7 +175,23 @@ class Registry:
         yield Exporter("image", attrs)
 
 
-def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Target, ...]:
+def looks(names: Iterable[str], client: Client) -> Mapping[str, Look]:
+    """Begin to look what Docker has under *names*; it takes its time for images of many layers."""
+    if not client.is_docker:
+        return {}
+    found = {name: Meanwhile(partial(_look, client, name)) for name in names}
+    for look in found.values():
+        look.begin()
+    return found
+
+
+def _look(client: Client, name: str) -> object:
+    return client.docker.inspect_image(name)
+
+
+def targets(
+    key: str, image: Image, client: Client, folder: Path, begun: Mapping[str, Look] = NO_LOOKS
+) -> tuple[Target, ...]:
     """Where the image *key* goes.
 
     Args:
@@ -173,13 +199,14 @@ def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Targe
         image: that table.
         client: the builder.
         folder: the manifest's, which file names are relative to.
+        begun: what is looked for in Docker already, by name.
 
     Raises:
         NixbkError: it is to go into Docker, and the builder is not Docker's.
     """
     reference = image.reference(key)
     if not image.outputs:
-        return (_docker(key, reference, client, UNCOMPRESSED),)
+        return (_docker(key, reference, client, UNCOMPRESSED, begun),)
     usual = UNCOMPRESSED if len(image.outputs) == 1 else COMPRESSED  # one digest everywhere
     found: list[Target] = []
     for output in image.outputs:
@@ -189,11 +216,14 @@ def targets(key: str, image: Image, client: Client, folder: Path) -> tuple[Targe
         elif output.type == "registry":
             found.append(Registry(output.name or reference, output.insecure))
         else:
-            found.append(_docker(key, reference, client, output.compression or usual))
+            compression = output.compression or usual
+            found.append(_docker(key, reference, client, compression, begun))
     return tuple(found)
 
 
-def _docker(key: str, reference: str, client: Client, compression: str) -> DockerEngine:
+def _docker(
+    key: str, reference: str, client: Client, compression: str, begun: Mapping[str, Look]
+) -> DockerEngine:
     if not client.is_docker:
         raise NixbkError(
             f"the builder {str(client.address)!r} is not Docker's, so the image cannot be "
@@ -201,7 +231,7 @@ def _docker(key: str, reference: str, client: Client, compression: str) -> Docke
             where=f"images.{key}.outputs",
             hint=f'add [[images.{key}.outputs]] with type = "oci" or type = "registry"',
         )
-    return DockerEngine(reference, client.docker, compression)
+    return DockerEngine(reference, client.docker, compression, begun.get(reference))
 
 
 def _differences(image: ImageBlueprint, found: object, absent: str) -> tuple[str, ...]:

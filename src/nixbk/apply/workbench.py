@@ -82,6 +82,7 @@ class Settings:
         interruption: what an interrupt cancels.
         cache: where BuildKit's cache is taken from and kept.
         say: takes what the user is to know beside the plan and its progress, a line each.
+        meanwhile: called when the builder is waited for, often, and by several threads.
     """
 
     builder: str | None
@@ -97,6 +98,7 @@ class Settings:
     interruption: Interruption = field(default_factory=Interruption)
     cache: SharedCache = field(default_factory=SharedCache)
     say: Callable[[str], None] = field(default=lambda _: None)
+    meanwhile: Callable[[], None] = field(default=lambda: None)
 
     @property
     def jobs(self) -> int:
@@ -211,6 +213,7 @@ class Workbench:
             cache_exports=cache_exports,
             internal=internal,
             on_status=both if watch is not None else on_status,
+            on_wait=self.settings.meanwhile,
         )
 
     def _require_platform(self, capabilities: Capabilities) -> None:

@@ -24,7 +24,7 @@ from nixbk.buildkit.status import StatusReader
 from nixbk.proto import control_pb2, gateway_pb2, ops_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -70,6 +70,7 @@ class GatewayBuild:
         entitlements: Sequence[str] = (),
         internal: bool = False,
         on_status: OnStatus | None = None,
+        on_wait: Callable[[], object] | None = None,
     ) -> None:
         self.ref = secrets.token_hex(13)
         self.capabilities = Capabilities(frozenset(), frozenset())
@@ -114,6 +115,7 @@ class GatewayBuild:
             ),
         )
         self._on_status = on_status
+        self._on_wait = on_wait
 
     def __enter__(self) -> Self:
         self._session.outputs.claim(self._outputs)
@@ -173,7 +175,9 @@ class GatewayBuild:
             CacheImports=self._cache_imports,
             Evaluate=evaluate,
         )
-        response = self._bridge(methods.BRIDGE_SOLVE, request, limit_s=limit_s)
+        response = self._bridge(
+            methods.BRIDGE_SOLVE, request, limit_s=limit_s, on_wait=self._on_wait
+        )
         name = response.result.ref.id or response.result.refDeprecated or response.ref
         return Ref(name) if name else None
 
@@ -329,6 +333,7 @@ class GatewayBuild:
         *,
         last: bool = False,
         limit_s: float | None = None,
+        on_wait: Callable[[], object] | None = None,
     ) -> _Response:
         """Call one method of the bridge, so that ``abandon`` and ``cancel`` end it.
 
@@ -337,6 +342,7 @@ class GatewayBuild:
             request: its argument.
             last: whether the call is made for an abandoned build, too.
             limit_s: how long it may take; None for ever.
+            on_wait: called once the call is under way.
         """
         call: grpc.Future[_Response] = method.unary(self._channel).future(
             request, timeout=limit_s, metadata=((BUILD_ID_KEY, self.ref),)
@@ -349,6 +355,8 @@ class GatewayBuild:
         done = threading.Event()
         call.add_done_callback(lambda _: done.set())
         try:
+            if on_wait is not None:
+                on_wait()
             done.wait()
             return call.result()
         except grpc.FutureCancelledError as error:
@@ -366,12 +374,18 @@ class GatewayBuild:
         if self._cancelled or self._abandoned:
             return BuildCancelledError(_CANCELLED)
         decoded = from_rpc(error)
-        if isinstance(decoded, BuildFailed) and decoded.failure.vertex:
+        if isinstance(decoded, BuildFailed) and self._has_log(decoded):
             name, log = self._status.tails.lines(decoded.failure.vertex, wait_s=_LOG_WAIT_S)
             return decoded.with_log(name, log)
         if self._session.outputs.fault is not None:
             return BuilderError(f"cannot write the result: {self._session.outputs.fault}")
         return decoded
+
+    def _has_log(self, error: BuildFailed) -> bool:
+        """Whether there may be more to tell of an error; nobody waits to hear it of a question."""
+        failure = error.failure
+        ran = failure.exit_code is not None or not self._request.Internal
+        return bool(failure.vertex) and (ran or not failure.name)
 
     def _end(self, why: str) -> None:
         try:

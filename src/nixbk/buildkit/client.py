@@ -24,7 +24,7 @@ from nixbk.buildkit.session import Attachables, Session
 from nixbk.proto import control_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from nixbk.buildkit.address import BuilderAddress
@@ -131,6 +131,7 @@ class Client:
         entitlements: Sequence[str] = (),
         internal: bool = False,
         on_status: OnStatus | None = None,
+        on_wait: Callable[[], object] | None = None,
     ) -> GatewayBuild:
         """Prepare a build, which begins with its ``with`` block.
 
@@ -143,6 +144,7 @@ class Client:
             internal: leave the build out of the builder's history, which saves the time of
                 writing it; for what asks and makes nothing.
             on_status: called from one other thread with everything that happens.
+            on_wait: called each time when the builder was asked to solve something, and answers.
         """
         build = GatewayBuild(
             self._channel.grpc,
@@ -153,6 +155,7 @@ class Client:
             entitlements=entitlements,
             internal=internal,
             on_status=on_status,
+            on_wait=on_wait,
         )
         with self._lock:
             self._builds.add(build)

@@ -41,6 +41,8 @@ DEFAULT_TAG: Final = "latest"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 _BLOB_MODE: Final = 0o444
+_MANIFEST: Final = re.compile(r"[./](index|manifest)\b.*json$")
+_MAX_MANIFEST_BYTES: Final = 1 << 26
 
 
 class ContentError(Exception):
@@ -264,6 +266,46 @@ class ContentFolder:
             index["manifests"] = [*entries, {**descriptor, "annotations": notes}]
             write_atomically(self.folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
             write_atomically(self.folder / "index.json", json.dumps(index).encode())
+
+    def sweep(self, before_s: float) -> None:
+        """Remove all blobs that nothing in the index needs.
+
+        Args:
+            before_s: what was written since then stays: it may be of somebody who goes on to name
+                it in the index.
+
+        Raises:
+            ContentError: what the index needs cannot be told; nothing was removed.
+
+        Source: ``resetCacheStore``, BuildKit ``client/solve.go``.
+        """
+        with self._locked():
+            needed: set[str] = set()
+            left = list(self._index()["manifests"])
+            while left:
+                descriptor = left.pop()
+                if str(descriptor.get("digest")) not in needed:
+                    needed.add(str(descriptor.get("digest")))
+                    left += self._children(descriptor)
+            for blob in self.blobs():
+                if blob.digest not in needed and blob.mtime_s < before_s:
+                    with contextlib.suppress(OSError):  # it is there for the next time
+                        self._path(blob.digest).unlink()
+
+    def _children(self, descriptor: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a manifest or an index refers to; nothing for other blobs."""
+        digest = str(descriptor.get("digest"))
+        if not _MANIFEST.search(str(descriptor.get("mediaType"))):
+            return []
+        with self.open(digest) as file:
+            data = file.read(_MAX_MANIFEST_BYTES)
+        try:
+            found = json.loads(data)
+            listed = [*(found.get("manifests") or []), *(found.get("layers") or [])]
+            listed += [found["config"]] if found.get("config") else []
+            return [dict(entry) for entry in listed]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ContentError("malformed", f"the blob {digest} is no manifest") from error
 
     def _index(self) -> dict[str, Any]:
         path = self.folder / "index.json"

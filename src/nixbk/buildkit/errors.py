@@ -8,9 +8,10 @@ Source: BuildKit ``util/grpcerrors/grpcerrors.go`` and ``solver/errdefs``. Pure.
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from nixbk.errors import NixbkError
 
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import grpc
-    from google.protobuf.message import Message
-
-    from nixbk.proto import errdefs_pb2, gateway_pb2
-
-_Detail = TypeVar("_Detail", bound="Message")
 
 _RPC_PREFIX: Final = re.compile(r"rpc error: code = \w+ desc = ")
 _NO_EXPORTER: Final = re.compile(r'exporter "\w+" could not be found')
@@ -86,7 +82,7 @@ class Failure:
         args: command of a failed exec, else empty.
         exit_code: of the command, or None.
         spots: places in the user's files.
-        op: the operation, serialised; empty when not told.
+        op: the operation, as JSON writes messages; empty when not told.
     """
 
     vertex: str = ""
@@ -95,7 +91,7 @@ class Failure:
     args: tuple[str, ...] = ()
     exit_code: int | None = None
     spots: tuple[SourceSpot, ...] = ()
-    op: bytes = b""
+    op: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BuildFailed(BuilderError):  # noqa: N818  an outcome of a build more than an error of nixbk
@@ -158,62 +154,83 @@ def decode_details(raw: bytes) -> Failure:
     from google.protobuf.message import DecodeError  # noqa: PLC0415  only failures need it
     from google.rpc import status_pb2  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    from nixbk.proto import errdefs_pb2, gateway_pb2  # noqa: PLC0415
-
     try:
         status = status_pb2.Status.FromString(raw)
     except DecodeError:
         return Failure()
-    vertex, solve, exit_message = "", errdefs_pb2.Solve(), None
+    vertex, exit_code = "", None
+    solve: dict[str, Any] = {}
     spots: list[SourceSpot] = []
+    # json_format would do it, in the time that an answered question takes in all
     for detail in status.details:
         name = detail.type_url.rpartition("/")[2]
         if name == "errdefs.Vertex+json":
             # the innermost comes first
-            vertex = vertex or _json(detail.value, errdefs_pb2.Vertex()).digest
+            vertex = vertex or _text(_object(detail.value), "digest")
         elif name == "errdefs.Solve+json":
-            solve = _json(detail.value, solve)
+            solve = _object(detail.value)
         elif name == "gatewayapi.ExitMessage+json":
-            exit_message = _json(detail.value, gateway_pb2.ExitMessage())
+            exit_code = _number(_object(detail.value), "Code")
         elif name == "errdefs.Source+json":
-            spots.extend(_spots(_json(detail.value, errdefs_pb2.Source())))
-    return _failure(vertex, solve, exit_message, tuple(spots))
+            spots.extend(_spots(_object(detail.value)))
+    return _failure(vertex, solve, exit_code, tuple(spots))
 
 
 def _failure(
-    vertex: str,
-    solve: errdefs_pb2.Solve,
-    exit_message: gateway_pb2.ExitMessage | None,
-    spots: tuple[SourceSpot, ...],
+    vertex: str, solve: dict[str, Any], exit_code: int | None, spots: tuple[SourceSpot, ...]
 ) -> Failure:
-    description = dict(solve.description)
+    description, op = _table(solve, "description"), _table(solve, "op")
+    args = _list(_table(_table(op, "exec"), "meta"), "args")
     return Failure(
         vertex=vertex,
-        name=description.get("llb.customname", ""),
-        description=description,
-        args=tuple(solve.op.exec.meta.args),
-        exit_code=exit_message.Code if exit_message is not None else None,
+        name=_text(description, "llb.customname"),
+        description={key: text for key, text in description.items() if isinstance(text, str)},
+        args=tuple(arg for arg in args if isinstance(arg, str)),
+        exit_code=exit_code,
         spots=spots,
-        op=solve.op.SerializeToString(deterministic=True) if solve.HasField("op") else b"",
+        op=op,
     )
 
 
-def _spots(source: errdefs_pb2.Source) -> list[SourceSpot]:
-    filename = source.info.filename
+def _spots(source: dict[str, Any]) -> list[SourceSpot]:
+    filename = _text(_table(source, "info"), "filename")
+    starts = [_table(place, "start") for place in _list(source, "ranges")]
     places = [
-        SourceSpot(filename, place.start.line, place.start.character) for place in source.ranges
+        SourceSpot(filename, _number(start, "line"), _number(start, "character"))
+        for start in starts
     ]
     return places or ([SourceSpot(filename, 0, 0)] if filename else [])
 
 
-def _json(value: bytes, message: _Detail) -> _Detail:
-    """Read *value* into *message*, which stays as it was when that cannot be done."""
-    from google.protobuf import json_format  # noqa: PLC0415  only failures need it
+# JSON leaves out what is empty or 0; what is of another type than it should be counts as left out
 
+
+def _object(value: bytes) -> dict[str, Any]:
     try:
-        return json_format.Parse(value, type(message)(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError):
-        return message
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _table(parent: Any, key: str) -> dict[str, Any]:
+    found = parent.get(key) if isinstance(parent, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _list(parent: dict[str, Any], key: str) -> list[Any]:
+    found = parent.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _text(parent: dict[str, Any], key: str) -> str:
+    found = parent.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _number(parent: dict[str, Any], key: str) -> int:
+    found = parent.get(key)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
 
 
 def _clean(text: str) -> str:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from nixbk.buildkit import methods
 from nixbk.buildkit.channel import OPTIONS
-from nixbk.buildkit.folders import Folder, folders_service
 from nixbk.buildkit.outputs import Outputs
 from nixbk.buildkit.pump import private_folder
 from nixbk.buildkit.rpc import grpc
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from nixbk.buildkit.content_folder import ContentFolder
     from nixbk.buildkit.credentials import Credentials
+    from nixbk.buildkit.folders import Folder
     from nixbk.buildkit.uploads import Uploads
 
 _CHUNK_BYTES: Final = 128 * 1024
@@ -71,6 +71,8 @@ class Attachables:
         if self.uploads is not None:
             services.append(self.uploads.service())
         if self.folders:
+            from nixbk.buildkit.folders import folders_service  # noqa: PLC0415  few need it
+
             services.append(folders_service(self.folders))
         if self.secrets:
             services.append(secrets_service(self.secrets))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.buildkit.content_folder import DEFAULT_TAG, ContentError, ContentFolder
 from nixbk.buildkit.protocols import CacheOption
+from nixbk.schema.cache import YES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 STORE_PREFIX: Final = "local:"
 INLINE: Final = CacheOption("inline")
-_YES: Final = frozenset({"1", "t", "true"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class CacheTarget:
         option: the same for the builder.
         folder: the folder of a local one.
         tag: what it is called in there.
+        reset: whether what nothing in there needs any more is removed.
     """
 
     text: str
     option: CacheOption
     folder: ContentFolder | None = None
     tag: str = DEFAULT_TAG
+    reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,10 @@ def shared_cache(
         if entry.type == "local":
             store = _store(attrs["dest"], folder, stores)
             attrs["dest"] = str(store.folder)
+        reset = entry.type == "local" and attrs.pop("reset", "").lower() in YES
         option = CacheOption(entry.type, attrs)
-        kept.append(CacheTarget(str(entry), option, store, attrs.get("tag", DEFAULT_TAG)))
+        tag = attrs.get("tag", DEFAULT_TAG)
+        kept.append(CacheTarget(str(entry), option, store, tag, reset))
     return SharedCache(tuple(imports), tuple(kept), inline, stores, tuple(notes))
 
 
@@ -144,7 +148,7 @@ def _github(entry: CacheEntry, attrs: dict[str, str], environ: Mapping[str, str]
     if entry.type != "gha":
         return None
     version = attrs.get("version", "")
-    if not version and environ.get("ACTIONS_CACHE_SERVICE_V2", "").lower() in _YES:
+    if not version and environ.get("ACTIONS_CACHE_SERVICE_V2", "").lower() in YES:
         version = "2"
     results = environ.get("ACTIONS_RESULTS_URL", "")
     found = {

@@ -25,13 +25,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from nixbk import __version__
-from nixbk.cli.apply import apply
-from nixbk.cli.build import build
-from nixbk.cli.cache import app as cache
-from nixbk.cli.init import init
-from nixbk.cli.lock import lock
-from nixbk.cli.log import log
-from nixbk.cli.plan import plan
+from nixbk.cli.commands import LazyGroup
 from nixbk.errors import NixbkError
 
 if TYPE_CHECKING:
@@ -44,6 +38,7 @@ COLUMNS = 80
 
 app = typer.Typer(
     name="nixbk",
+    cls=LazyGroup,
     help=(
         "Container images from Nix, built by BuildKit.\n\n"
         "Write a manifest, nixbk.toml; pin it with 'nixbk lock'; see with 'nixbk plan' what is "
@@ -79,21 +74,6 @@ def _common(
     ] = False,
 ) -> None:
     del version
-
-
-app.command()(init)
-app.command()(lock)
-app.command()(plan)
-app.command()(apply)
-app.command()(build)
-app.command()(log)
-app.add_typer(cache)
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(f"nixbk {__version__}")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -60,6 +60,7 @@ def apply(
         netrc_file=netrc_file,
         cache=cache_settings(manifest, cache_from, cache_to, os.environ, Path.cwd()),
         say=say_beside,
+        meanwhile=project.meanwhile,
     )
     deliveries: list[dict[str, str]] = []
     with lines(err=json, logs=logs, keep=settings.logs_folder) as (say, progress):

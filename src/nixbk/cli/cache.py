@@ -36,7 +36,8 @@ def push(
     url: Annotated[
         str,
         typer.Argument(
-            help="The cache: https://HOST/PATH, http://HOST/PATH, file:///FOLDER or file:./FOLDER.",
+            help="The cache: https://HOST/PATH, http://HOST/PATH, s3://BUCKET/PREFIX, "
+            "file:///FOLDER or file:./FOLDER.",
             metavar="URL",
         ),
     ],

@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from nixbk.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from nixbk.resolve.changes import Changes
+    from nixbk.resolve.input_trees import InputTrees
+    from nixbk.resolve.nix_command import NixCommand
     from nixbk.schema.lock import Lock
+
+T = TypeVar("T")
 
 PROGRESS_S = 0.1
 """How long a number of progress is shown at least."""
@@ -55,10 +61,8 @@ def lock(
 
     from nixbk.resolve import bundle
     from nixbk.resolve.changes import compare
-    from nixbk.resolve.input_trees import InputTrees
+    from nixbk.resolve.late import LateEvaluator
     from nixbk.resolve.locker import make_lock
-    from nixbk.resolve.nix_command import NixCommand
-    from nixbk.resolve.sources import bundle_folder
     from nixbk.resolve.substituters import Asking
     from nixbk.schema.files import read_manifest
 
@@ -67,8 +71,7 @@ def lock(
     lock_path = lock or manifest.with_suffix(".lock")
     file = read_manifest(manifest)
     old = _old(lock_path)
-    own = (lock_path, bundle_folder(lock_path))
-    evaluator = NixCommand(manifest.parent, None if quiet else _show, without=own)
+    evaluator = LateEvaluator(partial(_nix, manifest.parent, lock_path, quiet=quiet))
     progress = CacheProgress(None if quiet or not sys.stderr.isatty() else sys.stderr)
     try:
         made = make_lock(
@@ -78,8 +81,8 @@ def lock(
             evaluator,
             old=old,
             update=update,
-            trees=InputTrees.of_user(os.environ),
-            asking=Asking(os.environ, netrc_file, refresh, offline, progress),
+            trees=_trees,
+            asking=Asking(os.environ, netrc_file, refresh, offline, progress, _in_good_order),
         )
     finally:
         progress.end()
@@ -98,6 +101,31 @@ def lock(
         _print(lock_path, changes, changed=changed, check=check)
     if check and changed:
         raise typer.Exit(1)
+
+
+def _nix(folder: Path, lock_path: Path, *, quiet: bool) -> NixCommand:
+    from nixbk.resolve.bundle_files import bundle_folder
+    from nixbk.resolve.nix_command import NixCommand
+
+    own = (lock_path, bundle_folder(lock_path))
+    return NixCommand(folder, None if quiet else _show, without=own)
+
+
+def _trees() -> InputTrees:
+    import os
+
+    from nixbk.resolve.input_trees import InputTrees
+
+    return InputTrees.of_user(os.environ)
+
+
+def _in_good_order(cancel: Callable[[], None], work: Callable[[], T]) -> T:
+    """What *work* returns; on an interrupt it is ended by *cancel*, and keeps what it has."""
+    from nixbk.apply.interruptible import Interruption, interruptible
+
+    interruption = Interruption()
+    interruption.calls(cancel)
+    return interruptible(interruption, work)
 
 
 def _old(path: Path) -> Lock | None:

@@ -41,6 +41,7 @@ def plan(
         environ=os.environ,
         cache=cache_settings(manifest, cache_from, None, os.environ, Path.cwd()),
         say=say_beside,
+        meanwhile=project.meanwhile,
     )
     found = interruptible(settings.interruption, lambda: make_plan(project, settings))
     if json:

@@ -58,6 +58,8 @@ def say_beside(line: str) -> None:
 
 def print_edits(project: Project) -> None:
     """Say on standard error which files are no longer as they were locked."""
+    if not project.lock.sources:
+        return
     from nixbk.resolve.sources import changed_sources
 
     for error in changed_sources(project.lock_file, project.lock, all_of_them=False):

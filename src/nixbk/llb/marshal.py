@@ -39,7 +39,7 @@ def marshal(output: Output | None) -> tuple[pb.Definition, int]:
 
 def capabilities(output: Output) -> frozenset[str]:
     """Capabilities that BuildKit must have for *output*."""
-    return frozenset(_TERMINAL_CAPS).union(*(v.caps for v in walk(output)))
+    return output.vertex.all_caps.union(_TERMINAL_CAPS)
 
 
 def walk(output: Output) -> tuple[Vertex, ...]:

@@ -40,6 +40,7 @@ class Vertex:
         inputs: in the order in which the operation counts them.
         origin: where the user asked for it.
         caps: capabilities that BuildKit must have for it.
+        all_caps: the same for it and all that it needs.
         depth: 0 without inputs, else one more than the deepest of them.
         ancestry: vertices of *inputs*, once each, deepest first; the order of a walk.
         fragment: the definition of this vertex alone.
@@ -52,6 +53,7 @@ class Vertex:
     inputs: tuple[Output, ...]
     origin: Origin | None
     caps: frozenset[str]
+    all_caps: frozenset[str]
     depth: int
     ancestry: tuple[Vertex, ...]
     fragment: bytes
@@ -134,7 +136,9 @@ def seal(
     """The vertex of *op*, which has nothing but its one kind of operation yet.
 
     The bytes, and so the digest, are those of BuildKit's client: Go writes fields in the
-    order of their numbers, but what is ``oneof`` several after all others.
+    order of their numbers, but what is ``oneof`` several after all others. Of the metadata,
+    BuildKit checks the capabilities of a whole definition, again for each one it is sent; so an
+    operation leaves out what those below it say already.
 
     Raises:
         LlbError: it has no name.
@@ -149,10 +153,11 @@ def seal(
     data = b"".join(part.SerializeToString(deterministic=True) for part in (frame, op))
     digest = f"sha256:{sha256(data).hexdigest()}"
     caps = frozenset(caps)
+    below = frozenset[str]().union(*(o.vertex.all_caps for o in inputs))
     metadata = pb.OpMetadata(
         ignore_cache=about.ignore_cache,
         description={CUSTOM_NAME: about.name},
-        caps=dict.fromkeys(caps, True),
+        caps=dict.fromkeys(caps - below, True),
     ).SerializeToString(deterministic=True)
     head = b"\x0a" + varint(len(data))
     entry = delimited(1, digest.encode()) + delimited(2, metadata)
@@ -167,6 +172,7 @@ def seal(
         inputs=tuple(inputs),
         origin=about.origin,
         caps=caps,
+        all_caps=caps | below,
         depth=1 + max((v.depth for v in distinct.values()), default=-1),
         ancestry=tuple(sorted(distinct.values(), key=lambda v: -v.depth)),
         fragment=b"".join(entries),

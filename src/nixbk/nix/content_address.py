@@ -12,6 +12,7 @@ Source: ``ContentAddress::render`` and ``ContentAddress::parse``, Nix
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from nixbk.nix.hashes import Hash, HashAlgorithm, HashError
@@ -30,6 +31,9 @@ _PREFIXES: Final[dict[IngestionMethod, str]] = {
 }
 
 
+_TREES: Final = (_PREFIXES["nar"], _PREFIXES["git"])
+
+
 def content_address(method: str, content: Hash) -> str:
     """The text of a content address; empty for a method by which no path follows from content."""
     for known, prefix in _PREFIXES.items():
@@ -38,6 +42,7 @@ def content_address(method: str, content: Hash) -> str:
     return ""
 
 
+@lru_cache(maxsize=64)  # what is read is checked, and then looked at
 def parse_content_address(text: str) -> tuple[IngestionMethod, Hash]:
     """Method and hash of a content address; the inverse of `content_address`.
 
@@ -51,6 +56,11 @@ def parse_content_address(text: str) -> tuple[IngestionMethod, Hash]:
                 return method, found
             break
     raise HashError(f"{text!r} is no content address")
+
+
+def is_flat(address: str) -> bool:
+    """Whether what has *address*, a content address, is one plain file, and so no symbolic link."""
+    return address.startswith(("text:", "fixed:")) and not address.startswith(_TREES)
 
 
 def follows_from_content(
@@ -70,6 +80,14 @@ def follows_from_content(
 
     Source: ``ValidPathInfo::isContentAddressed``, Nix ``src/libstore/path-info.cc``.
     """
+    return _follows(path, address, tuple(references), nar_hash)
+
+
+# A cache's answer, what is made of it, and the whole lock are each held against this.
+@lru_cache(maxsize=1 << 14)
+def _follows(
+    path: StorePath, address: str, references: tuple[StorePath, ...], nar_hash: Hash
+) -> bool:
     others = [reference for reference in references if reference != path]
     refers_to_itself = path in references
     try:

@@ -27,7 +27,7 @@ from nixbk.nix.derivation import DRV_SUFFIX, Derivation, DerivationError, Deriva
 from nixbk.nix.store_path import StorePath, output_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 _NOT_KNOWN: Final = "are known only after a build"
 
@@ -159,11 +159,7 @@ class DerivationHasher:
         modulo = hashlib.sha256(_masked(drv, inputs)).digest()
         if kind is DerivationKind.DEFERRED:
             return Hashes(None, modulo, outputs)
-        source = drv.source
-        whole = hashlib.sha256(source.data[: source.outputs_end])
-        whole.update(inputs)
-        whole.update(source.data[source.inputs_end :])
-        return Hashes(whole.hexdigest(), modulo, outputs)
+        return Hashes(_whole(drv, inputs).hexdigest(), modulo, outputs)
 
     def _inputs(self, drv: Derivation) -> bytes | None:
         """The input derivations with their hashes for paths; None if one is deferred."""
@@ -186,10 +182,80 @@ class DerivationHasher:
             if identity in wanted:
                 names = tuple(sorted({*wanted[identity], *names}))  # noqa: PLW2901 (two paths, one hash)
             wanted[identity] = names
-        entries = [
-            f'("{digest}",{aterm.render_names(wanted[digest])})' for digest in sorted(wanted)
-        ]
-        return f",[{','.join(entries)}]".encode("ascii")
+        return _entries(wanted)
+
+
+class OutputHasher:
+    """Hashes derivations as what is told of their outputs is named, whatever kind they have.
+
+    ::
+
+        static = base 16 of SHA-256(text with the static hashes of inputs, as what they are inputs)
+        name   = base 16 of SHA-256(that text, outputs and their variables empty)
+
+    Args:
+        lookup: the derivation at a path; asked at most twice for each.
+
+    Source: ``staticOutputHashes`` and ``hashDerivationModulo``, Nix 2.34
+    ``src/libstore/derivations.cc``.
+    """
+
+    def __init__(self, lookup: Callable[[StorePath], Derivation]) -> None:
+        self._lookup = lookup
+        self._static: dict[StorePath, str | None] = {}
+
+    def output_id(self, path: StorePath, name: str) -> str | None:
+        """What an output of the derivation at *path* is called; None where nothing is told of it.
+
+        Raises:
+            DerivationError: the graph has a cycle.
+        """
+        drv = self._lookup(path)
+        for item in drv.input_drvs:
+            self._walk(item)
+        inputs = self._inputs(drv)
+        if inputs is None or drv.kind is DerivationKind.FIXED:
+            return None
+        return f"sha256:{hashlib.sha256(_masked(drv, inputs)).hexdigest()}!{name}"
+
+    def _walk(self, root: StorePath) -> None:
+        stack = [root]
+        entered: set[StorePath] = set()
+        while stack:
+            path = stack[-1]
+            if path in self._static:
+                stack.pop()
+                continue
+            drv = self._lookup(path)
+            missing = [item for item in drv.input_drvs if item not in self._static]
+            if missing and drv.kind is not DerivationKind.FIXED:
+                if path in entered:
+                    raise DerivationError("the derivation depends on itself", where=str(path))
+                entered.add(path)
+                stack += missing
+                continue
+            self._static[path] = self._hash(drv)
+            stack.pop()
+
+    def _hash(self, drv: Derivation) -> str | None:
+        if drv.kind is DerivationKind.FIXED:
+            return _fixed_identity(drv)
+        inputs = self._inputs(drv)
+        if inputs is None or drv.kind is DerivationKind.IMPURE:
+            return None
+        return _whole(drv, inputs).hexdigest()
+
+    def _inputs(self, drv: Derivation) -> bytes | None:
+        """The inputs with their hashes for paths; None if one has none."""
+        if drv.dynamic:
+            return None
+        wanted: dict[str, set[str]] = {}
+        for path, names in drv.input_drvs.items():
+            static = self._static[path]
+            if static is None:
+                return None
+            wanted.setdefault(static, set()).update(names)
+        return _entries({digest: tuple(sorted(names)) for digest, names in wanted.items()})
 
 
 def verify(path: StorePath, data: bytes) -> Derivation:
@@ -261,11 +327,28 @@ def _fixed_identity(drv: Derivation) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def _entries(wanted: Mapping[str, tuple[str, ...]]) -> bytes:
+    """Inputs as a text has them, under hashes for paths."""
+    entries = [f'("{digest}",{aterm.render_names(wanted[digest])})' for digest in sorted(wanted)]
+    return f",[{','.join(entries)}]".encode("ascii")
+
+
+def _whole(drv: Derivation, inputs: bytes) -> hashlib._Hash:
+    """The hash of the text with hashes for inputs."""
+    source = drv.source
+    whole = hashlib.sha256(source.data[: source.outputs_end])
+    whole.update(inputs)
+    whole.update(source.data[source.inputs_end :])
+    return whole
+
+
 def _masked(drv: Derivation, inputs: bytes) -> bytes:
-    """The text with hashes for inputs, and the outputs and their variables empty."""
+    """The text with hashes for inputs, and the paths of outputs and their variables empty."""
     source = drv.source
     outputs = ",".join(f'("{name}","","","")' for name in drv.outputs)
     parts = [f"Derive([{outputs}]".encode("ascii"), inputs]
+    if drv.kind is DerivationKind.FLOATING:  # there are no paths
+        parts[0] = source.data[: source.outputs_end]
     done = source.inputs_end
     for name in drv.outputs:
         span = aterm.find_variable(source, name)

@@ -110,7 +110,7 @@ class NarInfo:
             _deriver(self.deriver)
         if self.content_address:
             _check_content_address(self.content_address)
-        object.__setattr__(self, "references", tuple(sorted(set(self.references))))
+        object.__setattr__(self, "references", tuple(sorted(set(self.references), key=str)))
         object.__setattr__(self, "signatures", _sorted_signatures(self.signatures))
 
     @classmethod

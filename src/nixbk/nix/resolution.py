@@ -42,7 +42,7 @@ from nixbk.nix.derivation_hash import DerivationHasher
 from nixbk.nix.store_path import compress_hash, fallback_path, output_path_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from nixbk.nix.store_path import StorePath
 
@@ -55,6 +55,17 @@ def should_resolve(drv: Derivation) -> bool:
     A fixed output is resolved as well; it makes a difference only where an input floats.
     """
     return bool(drv.input_drvs) and (drv.kind in _OPEN or drv.is_fixed)
+
+
+def has_placeholder(drv: Derivation, outputs: Container[tuple[StorePath, str]]) -> bool:
+    """Whether a recipe that names one of *outputs* did not know its path."""
+    texts = (drv.builder, *drv.args, *drv.env, *drv.env.values())
+    return any(
+        (input_drv, name) in outputs
+        and any(downstream_placeholder(input_drv, name) in text for text in texts)
+        for input_drv, names in drv.input_drvs.items()
+        for name in names
+    )
 
 
 def resolve(

@@ -25,9 +25,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nixbk.llb.file import Copy, file
+from nixbk.llb.layers import merge
 from nixbk.llb.mounts import Mount
 from nixbk.nix.derivation import DerivationError, DerivationKind
-from nixbk.nix.environment import ReferenceInfo, build_environment
 from nixbk.nix.hashes import HashAlgorithm
 from nixbk.planner.operations import FETCHED_FILE, Operations
 from nixbk.planner.realisation import byte_text
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from nixbk.llb.origin import Origin
     from nixbk.llb.vertex import Output
     from nixbk.nix.derivation import Derivation
+    from nixbk.nix.environment import ReferenceInfo
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.leaves import Unpacking
     from nixbk.schema.lock import LockedSource
@@ -161,6 +162,8 @@ class Compiler(Operations):
         Raises:
             UnsupportedDerivationError: it asks for what nixbk or the builder cannot give.
         """
+        from nixbk.nix.environment import build_environment  # noqa: PLC0415  not for what is fetched
+
         derivation = recipe.derivation
         self.refuse(derivation)
         key = "-".join(again) if again else ""
@@ -256,6 +259,12 @@ class Compiler(Operations):
         step = self._step("collect", document, mounts, name="results of all steps", origin=None)
         return step.root
 
+    def merged(self, roots: Sequence[Output]) -> Output:
+        """All of *roots*, of which there is at least one, as one file system."""
+        found = merge(roots, name=TOGETHER)
+        assert found is not None  # noqa: S101  only nothing at all merges to nothing
+        return found
+
     def together(self, roots: Iterable[Output]) -> Output:
         """A vertex that needs all of *roots* and, as a probe, never runs."""
         mounts = [
@@ -305,6 +314,8 @@ def _input_mount(found: StoreObject) -> Mount:
 
 def _look_up(inputs: Sequence[StoreObject]) -> Callable[[StorePath], ReferenceInfo]:
     """What is known of a build's inputs, for exported reference graphs."""
+    from nixbk.nix.environment import ReferenceInfo  # noqa: PLC0415  not for what is fetched
+
     by_path = {found.info.path: found for found in inputs}
 
     def look_up(path: StorePath) -> ReferenceInfo:

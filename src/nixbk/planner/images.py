@@ -91,7 +91,9 @@ def compile_image(
     for layer in image.layers:
         for path in layer:
             found = graph.store_object(path, Flavour.RUN)
-            fragments.append(Fragment(path, found.root, compiler.below(found.root), found.siblings))
+            unpacked = graph.is_leaf(graph.producer(path))  # by a step that leaves no result file
+            base = compiler.base if unpacked else compiler.below(found.root)
+            fragments.append(Fragment(path, found.root, base, found.siblings))
     return image_state(
         fragments,
         image.layers,

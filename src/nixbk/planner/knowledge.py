@@ -16,7 +16,7 @@ from nixbk.errors import NixbkError
 from nixbk.graph.closure import closure
 from nixbk.nix.content_address import parse_content_address
 from nixbk.nix.derivation import Derivation, DerivationKind
-from nixbk.nix.resolution import resolve, scratch_paths
+from nixbk.nix.resolution import has_placeholder, resolve, scratch_paths
 from nixbk.nix.store_path import StorePath, fixed_output_path, output_path_name
 from nixbk.planner.leaves import Leaves
 from nixbk.planner.workshop import Recipe
@@ -205,7 +205,10 @@ class Knowledge:
         """Everything reachable from *paths* by references; all of it must be known."""
         found: set[StorePath] = set()
         for path in paths:
-            found |= self._closure(path)
+            if self._realised:
+                found |= self._closure(path)
+            else:
+                self._follow(path, found, set())
         return frozenset(found)
 
     def known_closure(
@@ -217,7 +220,7 @@ class Knowledge:
         for step, name in wanted:
             if not self.is_known(step):
                 unknown.add(step)
-            elif self._open:
+            elif self._open or not self._realised:
                 self._follow(self.path(step, name), known, unknown)
             else:
                 known |= self._closure(self.path(step, name))
@@ -268,6 +271,7 @@ class Knowledge:
         return {step: tuple(drvs) for step, drvs in found.items() if drvs}
 
     def _follow(self, path: StorePath, known: set[StorePath], unknown: set[StorePath]) -> None:
+        """Add what is reachable from *path*; only builds, and no lock, can turn in a circle."""
         pending = [path]
         while pending:
             current = pending.pop()
@@ -304,7 +308,7 @@ class Knowledge:
         inputs_float = any(
             not self.lock.derivations[item].kind.has_known_paths
             for item in self.lock.inputs_of(drv_path)
-        )
+        ) or (derivation.is_fixed and has_placeholder(derivation, self.lock.substituted))
         if derivation.kind.has_known_paths and not derivation.dynamic and not inputs_float:
             return Recipe(drv_path, derivation, self.lock.outputs(drv_path))
         resolved = resolve(derivation, self.path, lambda maker, name: self.lock.made[maker, name])

@@ -61,6 +61,7 @@ class Leaves:
             _name(lock, group[0]): tuple(lock.substitutes[path] for path in group)
             for group in groups(lock)
         }
+        self._substitutes = lock.substitutes
         self._choices: dict[StorePath, Choice] = {}
         self._steps = {found.path: step for step, found in self._sources.items()}
         for step, members in self._groups.items():
@@ -107,7 +108,7 @@ class Leaves:
     def infos(self) -> Iterator[tuple[StorePath, RealisedOutput]]:
         """What the lock tells of every store path that is unpacked, and the step that does."""
         for path, step in self._steps.items():
-            found = self._sources.get(step) or self._substitute(path)
+            found = self._sources.get(step) or self._substitutes[path]
             yield (
                 step,
                 RealisedOutput(
@@ -126,14 +127,14 @@ class Leaves:
         source = self._sources.get(step)
         if source is not None:
             return content_address(source.method, source.content_hash or source.nar_hash)
-        return self._substitute(path).content_address
+        return self._substitutes[path].content_address
 
     @property
     def chosen(self) -> Mapping[StorePath, str]:
         """Of substitutes that do not come from their first file, which one they do come from."""
         found = {}
         for path in self._choices:
-            member = self._substitute(path)
+            member = self._substitutes[path]
             taken = file_of(self._unpacking(member).archive)
             if taken != file_of(member.archives[0]):
                 found[path] = taken
@@ -166,9 +167,6 @@ class Leaves:
             files = _files(member)
             found[member.path] = Choice(files[number] if number < len(files) else 0)
         return found
-
-    def _substitute(self, path: StorePath) -> LockedSubstitute:
-        return next(found for found in self._groups[self._steps[path]] if found.path == path)
 
     def _unpacking(self, found: LockedSubstitute) -> Unpacking:
         choice = self._choices.get(found.path, Choice())

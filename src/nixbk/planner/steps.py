@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationKind
-from nixbk.nix.options import derivation_options, special_wishes
 from nixbk.planner.realisation import byte_text
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ def build_document(  # noqa: PLR0913  two of them by name
         for found in (*inputs, *hidden)
         if found.file_type == "symlink"
     }
+    from nixbk.nix.options import derivation_options  # noqa: PLC0415  not for what is fetched
+
     options = derivation_options(derivation)
     checks = options.output_checks
     needs_closure = any(_asks_for_closure(check) for check in checks.values())
@@ -205,6 +206,8 @@ def refuse_special_wishes(derivation: Derivation, granted: frozenset[str]) -> No
     Raises:
         UnsupportedDerivationError: it does.
     """
+    from nixbk.nix.options import special_wishes  # noqa: PLC0415  not for what is fetched
+
     wishes = special_wishes(derivation)
     missing = sorted(set(wishes.required_system_features) - SYSTEM_FEATURES - granted)
     if missing:

@@ -58,21 +58,24 @@ class Standing:
         self._faults: dict[StorePath, tuple[Fault, ...]] = {}
         self._sources: Container[StorePath] = frozenset()
         self._lost: set[StorePath] = set()
+        self._chosen: dict[StorePath, tuple[Answer, ...]] = {}
 
     def __contains__(self, path: object) -> bool:
         return path in self._offers
 
     def add(self, answers: Mapping[StorePath, tuple[Answer, ...]]) -> None:
         """Take note of answers."""
-        for path in sorted(answers):
+        for path in answers:
             judged = [fitting(path, answer) for answer in answers[path]]
             self._offers[path] = tuple(found for found in judged if isinstance(found, _Offer))
-            self._faults[path] = tuple(found for found in judged if isinstance(found, Fault))
+            faults = tuple(found for found in judged if isinstance(found, Fault))
+            if faults:
+                self._faults[path] = faults
 
     def fatal(self) -> Fault | None:
         """A fault that no other cache makes up for."""
         rows = ((path, self._faults[path]) for path in sorted(self._faults))
-        return next((faults[0] for path, faults in rows if faults and not self._offers[path]), None)
+        return next((faults[0] for path, faults in rows if not self._offers[path]), None)
 
     def faults(self) -> Iterator[Fault]:
         """Of each cache, one of its faults."""
@@ -86,37 +89,45 @@ class Standing:
     def settle(self, sources: Container[StorePath]) -> None:
         """See which paths are to be had, where *sources* are."""
         self._sources = sources
+        self._chosen.clear()
+        work = [path for path in self._offers if not self._is_had(path)]
+        if not work:
+            return  # as nearly always
         users: dict[StorePath, list[StorePath]] = {}
         for path, offers in self._offers.items():
             for reference in {r for offer in offers for r in offer.info.references}:
                 users.setdefault(reference, []).append(path)
-        work = [path for path in self._offers if path not in self._lost]
         while work:
             path = work.pop()
-            if path not in self._lost and not any(map(self._is_whole, self._of(path))):
+            if path not in self._lost and not self._is_had(path):
                 self._lost.add(path)
                 work += users.get(path, ())
 
     def _of(self, path: StorePath) -> tuple[_Offer, ...]:
         return self._offers.get(path, ())
 
+    def _is_had(self, path: StorePath) -> bool:
+        return any(map(self._is_whole, self._offers[path]))
+
     def _is_whole(self, offer: _Offer) -> bool:
         return all(
-            item == offer.info.store_path
-            or (item in self._offers and item not in self._lost)
-            or item in self._sources
+            self.has(item) or item in self._sources or item == offer.info.store_path
             for item in offer.info.references
         )
 
     def has(self, path: StorePath) -> bool:
         """Whether a path is to be had."""
-        return path in self._offers and path not in self._lost
+        return path in self._offers and not (self._lost and path in self._lost)
 
     def answers(self, path: StorePath) -> tuple[Answer, ...]:
         """The answers by which a path is to be had, which all tell the same."""
-        whole = [offer for offer in self._of(path) if self._is_whole(offer)]
-        facts = _facts(whole[0].info)
-        return tuple(offer.answer for offer in whole if _facts(offer.info) == facts)
+        chosen = self._chosen.get(path)
+        if chosen is None:
+            whole = [offer for offer in self._of(path) if self._is_whole(offer)]
+            facts = _facts(whole[0].info)
+            chosen = tuple(offer.answer for offer in whole if _facts(offer.info) == facts)
+            self._chosen[path] = chosen
+        return chosen
 
     def closure(
         self, roots: Iterable[StorePath], without: Container[StorePath] = ()

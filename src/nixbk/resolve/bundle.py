@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixbk.resolve.sources import bundle_file, bundle_folder, unpacked
+from nixbk.resolve.bundle_files import bundle_file, bundle_folder
 from nixbk.schema.files import FileError, write_atomically
 from nixbk.schema.lock import BundleOrigin
 from nixbk.schema.lock_document import to_bytes
@@ -127,6 +127,8 @@ def prune_bundle(lock_path: Path, lock: Lock) -> int:
 
 
 def _holds(place: Path, sha256: str) -> bool:
+    from nixbk.resolve.sources import unpacked  # noqa: PLC0415 - not every lock has a bundle
+
     digest = hashlib.sha256()
     try:
         for chunk in unpacked(place):

@@ -1,7 +1,8 @@
 """Which of the store paths that are fetched are symbolic links. Effect: asks caches.
 
 A link at the root of a store path cannot be mounted into a build, so a lock tells where it leads.
-No narinfo does: the archives that are short enough to be a link's are fetched and looked into.
+No narinfo does: the archives that are short enough to be a link's are fetched and looked into,
+but for those of paths that follow from the content of a file.
 What was seen once is kept by the hash of the archive.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nixbk.errors import NixbkError
 from nixbk.nix import nar
+from nixbk.nix.content_address import is_flat
 from nixbk.nix.hashes import Hash
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def look_into(
     for path, entry in substitutes.items():
         data = None
         before = old.get(path)
-        if entry.nar_size > LONGEST_LINK_BYTES:
+        if entry.nar_size > LONGEST_LINK_BYTES or is_flat(entry.content_address):
             found[path] = entry
         elif before is not None and before.nar_hash == entry.nar_hash:
             found[path] = replace(entry, file_type=before.file_type, target=before.target)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from nixbk.errors import NixbkError
 from nixbk.nix import nar
 from nixbk.nix.store_path import source_path
+from nixbk.resolve.bundle_files import bundle_folder
 from nixbk.resolve.classify import examine
 from nixbk.resolve.evaluator import PathInfo
 from nixbk.resolve.filesystem import nar_of
 from nixbk.resolve.repository import Repository
-from nixbk.resolve.sources import bundle_folder
 from nixbk.schema.lock import BundleOrigin, FileOrigin, InputOrigin, LockedSource
 
 if TYPE_CHECKING:

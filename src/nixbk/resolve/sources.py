@@ -20,6 +20,7 @@ from nixbk.errors import NixbkError
 from nixbk.nix import nar
 from nixbk.nix.hashes import Hash
 from nixbk.nix.wire import NarError
+from nixbk.resolve.bundle_files import bundle_file, bundle_folder
 from nixbk.resolve.filesystem import CHUNK_BYTES, FilesystemError, nar_of
 from nixbk.schema.files import read_lock
 from nixbk.schema.lock import BundleOrigin, FileOrigin, InputOrigin, Lock, LockedSource
@@ -39,16 +40,6 @@ XZ_MEMORY_BYTES = 256 << 20
 
 class SourceError(NixbkError):
     """The bytes of a source cannot be had, or are not those that were locked."""
-
-
-def bundle_folder(lock_path: Path) -> Path:
-    """The folder of what exists nowhere else: ``nixbk.sources`` beside ``nixbk.lock``."""
-    return lock_path.with_name(f"{lock_path.stem}.sources")
-
-
-def bundle_file(lock_path: Path, sha256: str) -> Path:
-    """The file of one archive in the bundle."""
-    return bundle_folder(lock_path) / f"{sha256}.nar.xz"
 
 
 def open_source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nixbk.errors import NixbkError
 from nixbk.nix.signatures import PublicKey
@@ -15,14 +15,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nixbk.nix.store_path import StorePath
+    from nixbk.resolve.caches.address import CacheAddress
     from nixbk.resolve.caches.answers import Answers
+    from nixbk.resolve.caches.buckets import Credentials
     from nixbk.resolve.caches.cache import Cache
+    from nixbk.resolve.caches.faults import CacheError
     from nixbk.resolve.caches.judge import Answer
     from nixbk.resolve.caches.query import Caches
     from nixbk.schema.lock import LockedSubstitute
     from nixbk.schema.manifest import Manifest
 
 __all__ = ["Asking", "SmallNarError", "Substituters", "caches_of", "substituters_of"]
+
+
+T = TypeVar("T")
+
+
+class Waiting(Protocol):
+    """Does what waits for caches."""
+
+    def __call__(self, cancel: Callable[[], None], work: Callable[[], T], /) -> T:
+        """What *work* returns or raises; *cancel*, from any thread, makes it fail soon."""
+
+
+def _wait(_cancel: Callable[[], None], work: Callable[[], T], /) -> T:
+    return work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,7 @@ class Asking:
         refresh: whether what they said before does not count.
         offline: whether only that counts.
         progress: told how many paths have an answer, and how many there are.
+        waiting: does what waits for caches; told how to end that, too.
     """
 
     environ: Mapping[str, str]
@@ -42,18 +60,24 @@ class Asking:
     refresh: bool = False
     offline: bool = False
     progress: Callable[[int, int], None] | None = None
+    waiting: Waiting = _wait
 
 
 class Substituters:
     """Caches that are asked, and looked into."""
 
-    def __init__(self, caches: Caches, answers: Answers) -> None:
+    def __init__(self, caches: Caches, answers: Answers, waiting: Waiting) -> None:
         self._caches = caches
         self._answers = answers
+        self._waiting = waiting
 
     def __call__(self, paths: Iterable[StorePath], /) -> Mapping[StorePath, tuple[Answer, ...]]:
         """What caches say of *paths* and of all that accepted answers refer to."""
-        return self._caches.ask_closure(paths)
+        return self._waiting(self._caches.cancel, lambda: self._caches.ask_closure(paths))
+
+    def outputs(self, ids: Iterable[str], /) -> Mapping[str, StorePath | CacheError | None]:
+        """What caches say that outputs came to; see `Caches.outputs`."""
+        return self._caches.outputs(ids)
 
     def look_into(
         self,
@@ -65,7 +89,9 @@ class Substituters:
         Raises:
             SmallNarError: no cache gives a short archive with the right hash.
         """
-        return look_into(substitutes, self._caches, self._answers, old)
+        return self._waiting(
+            self._caches.cancel, lambda: look_into(substitutes, self._caches, self._answers, old)
+        )
 
 
 @contextmanager
@@ -97,7 +123,7 @@ def substituters_of(manifest: Manifest, folder: Path, asking: Asking) -> Iterato
         )
         stack.enter_context(caches)
         caches.warm()
-        yield Substituters(caches, answers)
+        yield Substituters(caches, answers, asking.waiting)
 
 
 def caches_of(
@@ -124,5 +150,25 @@ def caches_of(
             )
         ca_file = folder / entry.ca_file if entry.ca_file else None
         address = CacheAddress.parse(entry.url, folder)
-        found.append(Cache(name, address, entry.trust, ca_file, token, logins))
+        if address.bucket is not None and token:
+            raise NixbkError(
+                "a bucket takes credentials of AWS, and no token",
+                where=f"substituters.{name}.token-env",
+                hint="see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or '?profile='",
+            )
+        signer = credentials_of(address, environ)
+        found.append(Cache(name, address, entry.trust, ca_file, token, logins, signer))
     return found
+
+
+def credentials_of(address: CacheAddress, environ: Mapping[str, str]) -> Credentials | None:
+    """What signs requests to a bucket; None for what is none, and for one that is public.
+
+    Raises:
+        NixbkError: the address names a profile that is not there.
+    """
+    if address.bucket is None:
+        return None
+    from nixbk.resolve.caches.buckets import credentials  # noqa: PLC0415 - few caches are
+
+    return credentials(address.bucket.profile, environ)

@@ -12,11 +12,10 @@ Source: ``DerivationGoal::haveDerivation`` and ``PathSubstitutionGoal``, Nix ``s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from nixbk.errors import NixbkError
-from nixbk.nix.derivation import DerivationError
-from nixbk.nix.options import derivation_options
+from nixbk.nix.derivation import DerivationError, DerivationKind
 from nixbk.nix.store_path import StorePath
 from nixbk.resolve.answers import Standing, as_substitute
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from nixbk.resolve.answers import Fault
     from nixbk.resolve.caches.judge import Answer
     from nixbk.schema.lock import LockedSubstitute
+
+_OPEN: Final = frozenset({DerivationKind.FLOATING, DerivationKind.DEFERRED})
 
 Output = tuple[StorePath, str]
 """A derivation and one of its outputs."""
@@ -39,7 +40,14 @@ class Ask(Protocol):
         """What caches say of *paths* and of all that accepted answers refer to."""
 
 
-class AskedCaches(Ask, Protocol):
+class AskOutputs(Protocol):
+    """Asks the caches what outputs came to whose paths do not follow from their recipes."""
+
+    def outputs(self, ids: Iterable[str], /) -> Mapping[str, StorePath | NixbkError | None]:
+        """By what outputs are called: the path, why it cannot be told, or None."""
+
+
+class AskedCaches(Ask, AskOutputs, Protocol):
     """Asks the caches, and looks into what they have."""
 
     def look_into(
@@ -109,13 +117,14 @@ class FaultyCacheError(NixbkError):
         self.fault = fault
 
 
-def substitute(
+def substitute(  # noqa: PLR0913 - the last two are choices
     outputs: Iterable[Output],
     paths: Iterable[StorePath],
     ask: Ask,
     recipes: Recipes,
     *,
     fallback: bool = False,
+    open_outputs: AskOutputs | None = None,
 ) -> Substitution:
     """Decide what is fetched.
 
@@ -124,14 +133,16 @@ def substitute(
         paths: what is wanted by its store path.
         ask: asks the caches.
         recipes: the derivations.
-        fallback: whether the recipes of what is fetched are wanted, too.
+        fallback: whether the recipes of what is fetched are wanted, too. Then what has no path
+            before it is built is built: of a recipe that is at hand, caches decide nothing.
+        open_outputs: asks what such outputs came to; None to build them all.
 
     Raises:
         FaultyCacheError: a cache failed, and no other has the path.
         UnavailableError: one of *paths* is in no cache.
         NixbkError: a recipe cannot be read.
     """
-    walk = _Walk(ask, recipes)
+    walk = _Walk(ask, recipes, None if fallback else open_outputs)
     roots, named = tuple(dict.fromkeys(outputs)), tuple(dict.fromkeys(paths))
     walk.run(roots, named)
     return _Harvest(walk, fallback=fallback).of(roots, named)
@@ -144,20 +155,26 @@ class _Walk:
     Attributes:
         ask: asks the caches.
         recipes: the derivations of the store.
+        open_outputs: asks what outputs came to; None to build those.
         read: those that were read.
         built: those that have to be built; with makers of derivations.
         makers: by output path, the derivations that it is wanted of.
         standing: what is fetched if it is wanted.
         made: the derivations that are outputs of others.
+        realised: what outputs came to whose paths do not follow from their recipes.
+        waiting: those of them that caches are to be asked for.
     """
 
     ask: Ask
     recipes: Recipes
+    open_outputs: AskOutputs | None = None
     read: dict[StorePath, Derivation] = field(default_factory=dict)
     built: dict[StorePath, None] = field(default_factory=dict)
     makers: dict[StorePath, dict[StorePath, None]] = field(default_factory=dict)
     standing: Standing = field(default_factory=Standing)
     made: dict[Output, StorePath] = field(default_factory=dict)
+    realised: dict[Output, StorePath | None] = field(default_factory=dict)
+    waiting: dict[Output, None] = field(default_factory=dict)
 
     def run(self, outputs: Sequence[Output], paths: Sequence[StorePath]) -> None:
         """Ask until all is known."""
@@ -166,6 +183,8 @@ class _Walk:
                 self._build(drv_path)
         wanted = list(paths)
         while True:
+            while self.waiting:
+                self._ask_outputs()
             new = [path for path in (*wanted, *self.makers) if path not in self.standing]
             if not new:
                 break
@@ -191,11 +210,35 @@ class _Walk:
 
     def _want(self, drv_path: StorePath, name: str) -> bool:
         """An output is needed; whether its derivation has to be built for it."""
-        path = fetchable(self.recipe(drv_path), name)
+        derivation = self.recipe(drv_path)
+        path = fetchable(derivation, name)
+        if path is None and self.open_outputs is not None and is_open(derivation, name):
+            if (drv_path, name) not in self.realised:
+                self.waiting[drv_path, name] = None
+                return False
+            path = self.realised[drv_path, name]
         if path is None or (path in self.standing and not self.standing.has(path)):
             return True
         self.makers.setdefault(path, {})[drv_path] = None
         return False
+
+    def _ask_outputs(self) -> None:
+        """Ask what outputs came to, which are wanted from then on, or built."""
+        from nixbk.nix.derivation_hash import OutputHasher  # noqa: PLC0415 - few locks have any
+
+        wanted = list(self.waiting)
+        self.waiting.clear()
+        hasher = OutputHasher(self.recipe)
+        ids = {key: hasher.output_id(*key) for key in wanted}
+        assert self.open_outputs is not None  # noqa: S101 - nothing waits otherwise
+        told = self.open_outputs.outputs(name for name in ids.values() if name is not None)
+        for key in wanted:
+            found = told.get(ids[key] or "")
+            if isinstance(found, NixbkError):
+                raise FaultyCacheError(_fault(key, found))
+            self.realised[key] = found
+            if self._want(*key):
+                self._build(key[0])
 
     def _build(self, root: StorePath) -> None:
         work = [root]
@@ -226,6 +269,8 @@ def fetchable(derivation: Derivation, name: str) -> StorePath | None:
 
     Source: ``DerivationGoal::haveDerivation`` and ``DerivationOptions::substitutesAllowed``.
     """
+    from nixbk.nix.options import derivation_options  # noqa: PLC0415 - not for store paths
+
     output = derivation.outputs.get(name)
     if output is None or not output.path:
         return None
@@ -235,6 +280,29 @@ def fetchable(derivation: Derivation, name: str) -> StorePath | None:
     except DerivationError:
         return None  # whoever builds it says what is wrong
     return StorePath.parse(output.path)
+
+
+def is_open(derivation: Derivation, name: str) -> bool:
+    """Whether a cache may know what an output came to, though its recipe does not tell.
+
+    Source: ``DerivationGoal::haveDerivation`` and ``DerivationOptions::substitutesAllowed``.
+    """
+    from nixbk.nix.options import derivation_options  # noqa: PLC0415 - few locks have any
+
+    if derivation.kind not in _OPEN or name not in derivation.outputs or derivation.dynamic:
+        return False
+    try:
+        return derivation_options(derivation).allow_substitutes
+    except DerivationError:
+        return False  # whoever builds it says what is wrong
+
+
+def _fault(key: Output, error: NixbkError) -> Fault:
+    from nixbk.resolve.answers import RETRY, Fault  # noqa: PLC0415 - of a failure
+
+    drv_path, name = key
+    message = f"about '{drv_path}^{name}', {error.where!r} says nothing: {error.message}"
+    return Fault(error.where or "", drv_path, message, error.hint or RETRY)
 
 
 class _Harvest:
@@ -261,7 +329,9 @@ class _Harvest:
         own = {path for derivation in derivations.values() for path in derivation.input_srcs}
         sources = own - roots
         closure = standing.closure(roots, sources)
-        substitutes = {path: as_substitute(standing.answers(path)) for path in sorted(closure)}
+        substitutes = {
+            path: as_substitute(standing.answers(path)) for path in sorted(closure, key=str)
+        }
         sources |= {r for s in substitutes.values() for r in s.references} - substitutes.keys()
         return Substitution(
             derivations,
@@ -273,6 +343,8 @@ class _Harvest:
         )
 
     def _path(self, key: Output) -> StorePath | None:
+        if key in self._walk.realised:
+            return None if key[0] in self._walk.built else self._walk.realised[key]
         derivation = self._walk.recipe(key[0])
         output = derivation.outputs.get(key[1])
         return StorePath.parse(output.path) if output is not None and output.path else None

@@ -54,7 +54,7 @@ KNOWN: Final[Mapping[Direction, Mapping[str, tuple[str, ...]]]] = {
         "azblob": (*_AZBLOB, *_WRITTEN),
         "gha": (*_GHA, *_WRITTEN),
         "inline": (),
-        "local": ("dest", "tag", *_WRITTEN, *_COMPRESSION, *_FORM),
+        "local": ("dest", "tag", "reset", *_WRITTEN, *_COMPRESSION, *_FORM),
         "registry": (*_REGISTRY, *_WRITTEN, *_COMPRESSION, *_FORM),
         "s3": (*_S3, *_WRITTEN),
     },
@@ -74,6 +74,8 @@ _SECRET: Final = frozenset(
     {"access_key_id", "ghtoken", "secret_access_key", "session_token", "token"}
 )
 _SECRET_WORDS: Final = re.compile(r"token|secret|password|credential|(^|_)key($|_)")
+YES: Final = frozenset({"1", "t", "true"})
+_NO: Final = frozenset({"0", "f", "false"})
 _MODES: Final = ("min", "max")
 _HIDDEN: Final = "***"
 
@@ -180,6 +182,8 @@ def _check(kind: str, attrs: Mapping[str, str], direction: Direction) -> None:
             raise CacheError(f"unknown attribute {name!r} of {kind}, did you mean {near[0]!r}?")
     if attrs.get("mode", "max") not in _MODES:
         raise CacheError(f"expected mode=min or mode=max, found {attrs['mode']!r}")
+    if kind == "local" and attrs.get("reset", "true").lower() not in YES | _NO:
+        raise CacheError(f"expected reset=true or reset=false, found {attrs['reset']!r}")
 
 
 def _unknown_kind(kind: str, known: Mapping[str, object]) -> str:

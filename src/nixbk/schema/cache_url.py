@@ -3,13 +3,15 @@
 Grammar::
 
     cache    = ( "http://" host path / "https://" host path / "file:" folder ) ["?priority=" number]
+             / bucket                                  ; see `nixbk.schema.s3_url`
     folder   = "//" absolute path / relative path          ; relative to the manifest
     archive  = relative path [ "?" query ]                 ; relative to the cache
              / ( "http://" / "https://" ) host path
 
 What an address leads to is `nixbk.resolve.caches.address`.
 
-Source: ``HttpBinaryCacheStoreConfig`` and ``LocalBinaryCacheStoreConfig`` of Nix.
+Source: ``HttpBinaryCacheStoreConfig``, ``LocalBinaryCacheStoreConfig`` and
+``S3BinaryCacheStoreConfig`` of Nix.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from nixbk.errors import NixbkError
+from nixbk.schema.s3_url import PARAMETERS, SCHEME, S3Url, S3UrlError
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -64,21 +67,36 @@ def check_cache_url(text: str) -> None:
         raise CacheUrlError(f"expected an address without '#', found {text!r}")
     if parts.scheme == "file":
         _check_folder(parts)
+    elif parts.scheme == SCHEME:
+        _check_bucket(text)
     elif parts.scheme not in HOSTED:
         raise CacheUrlError(
-            f"expected an address with http:, https: or file:, found {text!r}",
-            hint="write http://host/path, https://host/path or file:///folder",
+            f"expected an address with http:, https:, s3: or file:, found {text!r}",
+            hint="write http://host/path, https://host/path, s3://bucket or file:///folder",
         )
     elif not parts.hostname or not _PRINTABLE.fullmatch(text):
         raise CacheUrlError(f"expected an address with a host and without spaces, found {text!r}")
+    _check_parameters(parts)
+
+
+def _check_parameters(parts: SplitResult) -> None:
+    known = ("priority", *PARAMETERS) if parts.scheme == SCHEME else ("priority",)
     for key, value in _parameters(parts):
-        if key != "priority":
+        if key not in known:
+            several = f"nixbk knows {', '.join(map(repr, known))}"
+            only = several if known[1:] else "the only one that nixbk knows is 'priority'"
             raise CacheUrlError(
-                f"unknown parameter {key!r} of the address",
-                hint=_HINTS.get(key, "the only one that nixbk knows is 'priority'"),
+                f"unknown parameter {key!r} of the address", hint=_HINTS.get(key, only)
             )
-        if not _NUMBER.fullmatch(value):
+        if key == "priority" and not _NUMBER.fullmatch(value):
             raise CacheUrlError(f"expected a number for the priority, found {value!r}")
+
+
+def _check_bucket(text: str) -> None:
+    try:
+        S3Url.parse(text)
+    except S3UrlError as error:
+        raise CacheUrlError(error.message, hint=error.hint) from error
 
 
 def _check_folder(parts: SplitResult) -> None:

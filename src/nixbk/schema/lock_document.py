@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from nixbk.nix.derivation import DerivationKind
-from nixbk.nix.environment import placeholder
 from nixbk.schema.lock import (
     VERSION,
     BundleOrigin,
@@ -196,6 +195,8 @@ def implied_env(derivation: Derivation) -> dict[str, str]:
 
 def implied_paths(outputs: Mapping[str, DerivationOutput]) -> dict[str, str]:
     """The variables of the outputs: their paths, or what stands for them until they are built."""
+    from nixbk.nix.environment import placeholder  # noqa: PLC0415 - not for what is only fetched
+
     return {
         name: placeholder(name) if output.kind in _FLOATING else output.path
         for name, output in outputs.items()

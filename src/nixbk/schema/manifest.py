@@ -176,7 +176,8 @@ class Substituter(Model):
     """A binary cache that store paths are fetched from instead of being built."""
 
     url: SubstituterUrl
-    """Where it is: ``https://host/path``, ``file:///folder``, ``file:./folder``; ``?priority=``."""
+    """Where it is: ``https://host/path``, ``s3://bucket/prefix``, ``file:///folder``,
+    ``file:./folder``; ``?priority=``."""
     public_keys: tuple[PublicKeyText, ...] = ()
     """The keys whose signatures are believed, of this cache and of all others: ``name:base64``."""
     trust: StrictBool = True
@@ -275,7 +276,7 @@ class Image(Model):
     """The folders that hold data beyond the container's life."""
     stop_signal: Signal | None = None
     """The signal that asks the container to stop."""
-    layers: Layers = Layers()
+    layers: Layers = Layers.model_construct()
     """How the store paths of the image are put into layers."""
     outputs: tuple[Output, ...] = ()
     """Where the image goes. Default: the Docker daemon that builds it."""
@@ -290,13 +291,13 @@ class Manifest(Model):
 
     inputs: dict[InputName, Input] = {}
     """Sources of Nix code by name; installables such as ``nixpkgs#hello`` name them."""
-    sandbox: Sandbox = Sandbox()
+    sandbox: Sandbox = Sandbox.model_construct()
     """What builds find that is no input of theirs."""
     substituters: dict[SubstituterName, Substituter] = {}
     """Binary caches by name; store paths are fetched from them instead of being built."""
     fallback: StrictBool = False
     """Whether the lock also holds how to build what is fetched, for when no cache has it."""
-    cache: Cache = Cache()
+    cache: Cache = Cache.model_construct()
     """Where BuildKit's own cache is shared with other builders."""
     images: Annotated[dict[ImageKey, Image], Field(min_length=1)]
     """The images by name."""

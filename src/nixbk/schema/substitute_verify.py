@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
 from nixbk.nix.content_address import follows_from_content
-from nixbk.nix.nar import Symlink, nar_hash, write
 from nixbk.nix.store_path import output_path_name
 from nixbk.schema.lock_graph import EDITED
 from nixbk.schema.problems import Problem
@@ -82,6 +81,8 @@ def _could_be(drv_path: StorePath, output: str, path: StorePath) -> bool:
 
 def _is_link(found: LockedSubstitute) -> bool:
     """Whether the archive of a symlink with this target has the hash and size."""
+    from nixbk.nix.nar import Symlink, nar_hash, write  # noqa: PLC0415  few paths are symlinks
+
     try:
         archive = write([Symlink("", found.target)])
         return nar_hash(archive) == (found.nar_hash, found.nar_size)

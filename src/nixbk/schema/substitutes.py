@@ -67,13 +67,13 @@ def require_trusted(lock: Lock, manifest: Manifest, lock_name: str = "nixbk.lock
 def _is_trusted(
     found: LockedSubstitute, keys: Mapping[str, PublicKey], free: Collection[str]
 ) -> bool:
+    address = found.content_address
+    if address and follows_from_content(found.path, address, found.references, found.nar_hash):
+        return True
     if found.signatures:
         signed = fingerprint(found.path, found.nar_hash, found.nar_size, found.references)
         if any(verify(signed, signature, keys) for signature in found.signatures):
             return True
-    address = found.content_address
-    if address and follows_from_content(found.path, address, found.references, found.nar_hash):
-        return True
     return all(archive.substituter in free for archive in found.archives)
 
 

@@ -15,6 +15,7 @@ import pytest
 from http_server import Answer, Request, Server
 from memory_caches import KEYS, cache, files_of, nar_info
 
+from nixbk.resolve.caches.answers import Answers
 from nixbk.resolve.caches.faults import CacheError, CacheUnreachableError
 from nixbk.resolve.caches.query import Caches, ask, ask_closure
 from nixbk.resolve.caches.transport import CacheClient
@@ -226,3 +227,42 @@ def test_an_interrupt() -> None:
         out, err = process.communicate(timeout=10)
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)
     assert time.monotonic() - began_s < 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_lock(number: signal.Signals, tmp_path: Path) -> None:
+    """It ends at once; the old lock stays, and so does what was answered before."""
+
+    def some(request: Request) -> Answer:
+        # the first of the chain come at once, the others never
+        data = FILES.get(request.path)
+        late = data is not None and any(info.to_bytes() == data for info in CHAIN[3:])
+        return Answer(404, b"no") if data is None else Answer(200, data, pause_s=20.0 * late)
+
+    key = next(iter(KEYS.values()))
+    with Server(some) as server:
+        (tmp_path / "nixbk.toml").write_text(
+            f'[substituters.main]\nurl = "{server.url}"\npublic-keys = ["{key}"]\n'
+            f'[images.demo]\ninstallables = ["{ROOT}"]\n'
+        )
+        (tmp_path / "nixbk.lock").write_text("version = 1\n")
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("nixbk"), "lock", "--quiet"],
+            cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while len(server.requests) < 5:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        began_s = time.monotonic()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=15)
+        took_s = time.monotonic() - began_s
+    assert (out, process.returncode, err.splitlines()[-1]) == ("", 130, "nixbk: interrupted")
+    assert took_s < 2
+    assert (tmp_path / "nixbk.lock").read_text() == "version = 1\n"
+    with Answers(tmp_path / "cache" / "nixbk" / "narinfos.sqlite") as kept:
+        assert kept.get(server.url, ROOT.basename[:32]) is not None

@@ -88,7 +88,7 @@ def folder(tmp_path: Path, site: str) -> Path:
 def _lock(folder: Path, cache: Path) -> Locked:
     lock_path = folder / "nixbk.lock"
     file = read_manifest(folder / "nixbk.toml")
-    made = make_lock(file, folder, lock_path, NixCommand(folder), trees=InputTrees(cache))
+    made = make_lock(file, folder, lock_path, NixCommand(folder), trees=lambda: InputTrees(cache))
     write_atomically(lock_path, to_bytes(made.lock))
     return made
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_fetched_again_goes_to_the_bundle(folder: Path, tmp_path:
         folder / "nixbk.lock",
         NixCommand(folder),
         old=first.lock,
-        trees=InputTrees(tmp_path / "fresh"),
+        trees=lambda: InputTrees(tmp_path / "fresh"),
     )
     assert made.lock.inputs == first.lock.inputs
     assert all(isinstance(source.origin, BundleOrigin) for source in made.lock.sources.values())

@@ -77,7 +77,7 @@ def test_an_error_larger_than_grpc_likes_arrives(
     with client.build(session) as build, pytest.raises(BuildFailed) as caught:
         build.solve(steps.definition("exit 7", *mounts))
     assert caught.value.failure.exit_code == 7
-    assert len(caught.value.failure.op) > 30_000
+    assert len(caught.value.failure.op["exec"]["mounts"]) > 300
 
 
 def test_solves_run_side_by_side(client: Client, session: Session, steps: Steps) -> None:

@@ -52,7 +52,8 @@ def run_arm64(qemu: Path, root: Path, kind: str, step: Mapping[str, object]) -> 
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    result: dict[str, object] = json.loads((root / ".nixbk/result/result.json").read_text())
+    file = root / ".nixbk/result/result.json"
+    result: dict[str, object] = json.loads(file.read_text()) if file.exists() else {}
     return result
 
 
@@ -92,9 +93,7 @@ def test_arm64_unpacks(qemu: Path, tmp_path: Path) -> None:
     (tmp_path / ".nixbk" / "nar").mkdir(parents=True)
     (tmp_path / ".nixbk" / "nar" / "0").write_bytes(archive)
     described = {"path": PATH, "narHash": digest.sri(), "narSize": size_bytes, "references": []}
-    result = run_arm64(qemu, tmp_path, "unpack", {"nars": [described]})
-    output = {**described, "type": "directory"}
-    assert result == {"version": 1, "outputs": {PATH.removeprefix("/nix/store/"): output}}
+    assert run_arm64(qemu, tmp_path, "unpack", {"nars": [described]}) == {}
     assert (tmp_path / PATH[1:] / "x").read_bytes() == data
 
 

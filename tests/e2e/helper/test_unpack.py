@@ -46,11 +46,12 @@ def unpack(bench: Bench, *archives: tuple[str, bytes], **changes: object) -> Don
     """Unpack archives in one step."""
     step = {"nars": [bench.nar(path, data, **changes) for path, data in archives]}
     mounts = [bench.nar_mount(i, data) for i, (_, data) in enumerate(archives)]
-    return bench.run(bench.exec("unpack", step, program="unpack", mounts=mounts))
+    made = bench.exec("unpack", step, program="unpack", mounts=mounts)
+    return bench.run(made, result="")  # all of which is known before
 
 
 def test_unpack(bench: Bench) -> None:
-    """Archives become canonical store objects, described as their narinfo does."""
+    """Archives become canonical store objects, and nothing else is left."""
     file = nar.file_nar(b"x" * 1_000_000, executable=True)
     link = b"".join(nar.write([nar.Symlink("", "over/there")]))
     done = unpack(bench, (A, _TREE), (B, file), (C, link), references=[B, A])
@@ -60,21 +61,6 @@ def test_unpack(bench: Bench) -> None:
         **{A + path: text for path, text in _TREE_FILES.items()},
         B: "- 555 0:0 1",
         C: "l 0:0 1 -> over/there",
-    }
-    assert done.result == {
-        path.removeprefix("/nix/store/"): {
-            "path": path,
-            "narHash": nar.nar_hash([data])[0].sri(),
-            "narSize": len(data),
-            "references": [A, B],
-            "type": kind,
-            **more,
-        }
-        for path, data, kind, more in (
-            (A, _TREE, "directory", {}),
-            (B, file, "regular", {}),
-            (C, link, "symlink", {"target": "over/there"}),
-        )
     }
 
 

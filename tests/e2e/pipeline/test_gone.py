@@ -33,7 +33,7 @@ def test_a_removed_image_is_delivered_again(project: Project) -> None:
 
 def test_a_pruned_step_is_built_again(make_project: MakeProject, client: Client) -> None:
     """The plan names what the cache has lost and is needed, and no more."""
-    app, tool = random.sample(range(20, 100, PAD_SLACK), 2)
+    app, tool = random.sample(range(200, 400, PAD_SLACK), 2)
     project = make_project(pad=app * PAD_UNIT, tool_pad=tool * PAD_UNIT)
     project.lock()
     before = {record.ID for record in client.disk_usage()}

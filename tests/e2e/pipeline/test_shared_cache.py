@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from actions_cache import ActionsCache, job_token
 from engines import start
 from far_engines import tcp_buildkitd
 from projects import applied
@@ -94,6 +95,81 @@ def test_an_empty_builder_runs_nothing(
     # what was read is known from now on, and is held against the cache without running anything
     again = second.run("apply", "--json", "--cache-from", taken)
     assert (applied(again).built, applied(again).digests) == ((), {})
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_jobs_of_github_actions_share(
+    shared: Project, empty_builder: str, tmp_path: Path, version: str
+) -> None:
+    """Address and token come from the environment, and nobody is told the token."""
+    token = job_token(secrets.token_urlsafe(24))
+    with ActionsCache(token) as service:
+        variables = dict(service.environ)
+        if version == "1":
+            variables = {
+                "ACTIONS_CACHE_SERVICE_V2": "",
+                "ACTIONS_CACHE_URL": f"{service.url}/",
+                "ACTIONS_RUNTIME_TOKEN": token,
+            }
+        job = replace(shared, variables={**shared.variables, **variables})
+        place = "type=gha,scope=test"
+        first = job.run("apply", "--json", "--cache-to", place)
+        assert applied(first).built == EVERYTHING
+        assert f"cache kept in {place}" in first.err
+        protocol = {"1": "/_apis/artifactcache/", "2": "/twirp/"}[version]
+        assert service.asked(protocol)
+        assert {key.partition("-")[0] for key, _ in service.entries} == {"buildkit", "index"}
+        image = archive_config(shared.archive("app"))
+        shared.archive("app").unlink()
+        again = job.run("apply", "--json", "--cache-to", place)
+        assert applied(again).built == ()
+
+        other = _elsewhere(shared, empty_builder, tmp_path / "nobody")
+        second = replace(other, variables={**other.variables, **variables})
+        plan = second.run("plan", "--json", "--cache-from", place)
+        assert (plan.err, plan.document["images"]["app"]["build"]) == ("", [])
+        done = second.run("apply", "--json", "--cache-from", place)
+        assert (applied(done).built, applied(done).planned) == ((), ())
+        assert archive_config(shared.archive("app")) == image
+        nowhere = second.run("plan", "--cache-from", "type=gha,scope=another")
+        assert "Plan: " in nowhere.out
+    said = [done.out + done.err for done in (first, again, plan, done, nowhere)]
+    written = [file for file in tmp_path.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert not any(token in text for text in said)
+    assert not any(token.encode() in file.read_bytes() for file in written)
+
+
+def test_a_job_that_is_not_let_in(shared: Project) -> None:
+    """A token that the service does not know ends the apply before it builds; none is noted."""
+    wrong, right = job_token("wrong"), job_token("right")
+    with ActionsCache(right) as service:
+        variables = {**service.environ, "ACTIONS_RUNTIME_TOKEN": wrong}
+        job = replace(shared, variables={**shared.variables, **variables})
+        taken = job.run("plan", "--cache-from", "type=gha")
+        assert "no cache is taken from " in taken.err
+        kept = job.run("apply", "--cache-to", "type=gha", code=1)
+        assert "cache-to type=gha: " in kept.err
+        assert wrong not in taken.out + taken.err + kept.out + kept.err
+    nobody = replace(shared, variables={**shared.variables, "ACTIONS_RUNTIME_TOKEN": ""})
+    noted = nobody.run("plan", "--cache-from", "type=gha")
+    assert "no cache is taken from type=gha: ACTIONS_RUNTIME_TOKEN" in noted.err
+
+
+def test_a_folder_that_is_reset(shared: Project, tmp_path: Path) -> None:
+    """What the folder had before, and needs no more, is gone; what another tag has stays."""
+    folder = tmp_path / "cache"
+    place = f"type=local,dest={folder}"
+    shared.apply("--cache-to", f"{place},tag=other")
+    first = {file.name for file in (folder / "blobs/sha256").iterdir()}
+    counts = []
+    for number, reset in enumerate(["true", "true", "true", "false"]):
+        shared.set(words=f"words {number}")
+        shared.lock()
+        shared.apply("--cache-to", f"{place},reset={reset}")
+        names = {file.name for file in (folder / "blobs/sha256").iterdir()}
+        assert first <= names
+        counts.append(len(names))
+    assert counts[0] == counts[1] == counts[2] < counts[3]
 
 
 def test_the_manifest_says_where(

@@ -98,7 +98,8 @@ def test_without_the_option_nothing_new_begins() -> None:
 
 def test_a_failed_step_is_not_tried_again_beside_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     """When another client's probe makes all be tried anew, what failed has failed."""
-    from nixbk.apply.executor import Executor, ProbeMetError
+    from nixbk.apply.executor import Executor
+    from nixbk.apply.prober import ProbeMetError
 
     bench = Bench(make_lock({"bad": [], "good": [], "top": ["bad", "good"]}), {})
     bench.run = failing(bench, "bad")

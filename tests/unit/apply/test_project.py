@@ -33,6 +33,15 @@ def test_both_are_there(tmp_path: Path) -> None:
     assert project.manifest.images["demo"].installables == ("./default.nix#app",)
 
 
+def test_the_manifest_is_read_when_there_is_time(tmp_path: Path) -> None:
+    """Its faults come with its first use, whenever it was read."""
+    project = open_project(write(tmp_path, "x = 1\n"), None, None)
+    project.meanwhile()
+    for _ in range(2):
+        with pytest.raises(NixbkError, match=r"nixbk\.toml"):
+            _ = project.manifest
+
+
 STALE = (
     "nixbk.toml changed since nixbk.lock was made: images.demo.installables\n"
     "  hint: run 'nixbk lock'"
@@ -69,3 +78,23 @@ def test_a_manifest_without_lock(tmp_path: Path) -> None:
     (tmp_path / "nixbk.lock").unlink()
     with pytest.raises(NixbkError, match=r"nixbk\.lock: no such file\n  hint: run 'nixbk lock'"):
         open_project(file, None, None)
+
+
+NAMES = {
+    "nothing is said": ("[images.demo]\n", ("demo:latest",)),
+    "a name": ('[images.demo]\nname = "r/x:1"\n', ("r/x:1",)),
+    "elsewhere": ('[images.demo]\n[[images.demo.outputs]]\ntype = "oci"\npath = "x"\n', ()),
+    "there, too": (
+        '[images.demo]\noutputs = [{type = "registry"}, {type = "docker"}]\n',
+        ("demo:latest",),
+    ),
+    "another image": ("[images.web]\n", ()),
+    "no manifest": ("images = 1\n", ()),
+    "no TOML": ("[images", ()),
+}
+
+
+@pytest.mark.parametrize(("manifest", "names"), NAMES.values(), ids=NAMES.keys())
+def test_names_are_known_early(tmp_path: Path, manifest: str, names: tuple[str, ...]) -> None:
+    """What images are called in Docker is told without saying what is wrong with a manifest."""
+    assert open_project(write(tmp_path, manifest), None, None).names_in_docker == names

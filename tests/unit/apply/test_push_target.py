@@ -227,7 +227,8 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 ADDRESSES = {
-    "a bucket": ("s3://bucket/x", "does not push to 's3://bucket/x'", "push to a folder"),
+    "a bucket": ("s3://B/x", "expected the name of a bucket", "write s3://BUCKET/PREFIX"),
+    "a parameter": ("s3://bucket?compression=xz", "'compression'", "give --compression instead"),
     "a machine": ("ssh://host", "no binary caches at 'ssh://host'", "write http://host/path"),
     "a folder": ("/srv/cache", "no binary caches at '/srv/cache'", "file:///folder"),
     "compression": ("file:///x?compression=xz", "'compression'", "give --compression instead"),

@@ -73,6 +73,17 @@ def test_only_what_is_gone_is_built() -> None:
     assert bench.apply() == ["lib"]
 
 
+@pytest.mark.parametrize("merges", [True, False], ids=["merges", "cannot merge"])
+def test_every_builder_can_be_asked(merges: bool) -> None:
+    """What a builder that merges is asked in one has the answer that others give."""
+    bench = Bench(make_lock(APPLICATION), REFERENCES, merges=merges)
+    bench.apply()
+    assert bench.survey()[2].to_build == ()
+    assert bool(bench.cache.merged) == merges
+    bench.cache.prune("app")
+    assert names(bench.survey()[2].to_build) == ["app"]
+
+
 def test_what_no_image_needs_may_be_gone() -> None:
     """A build-time dependency that nothing refers to is not missed."""
     bench = bench_of(make_lock(APPLICATION))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
@@ -232,3 +234,66 @@ def test_a_malformed_index_is_told(tmp_path: Path, text: str) -> None:
     with pytest.raises(ContentError) as caught:
         ContentFolder(tmp_path).tagged("latest")
     assert (caught.value.reason, str(tmp_path) in str(caught.value)) == ("malformed", True)
+
+
+# What nothing needs any more
+
+
+def _put(folder: ContentFolder, data: bytes) -> str:
+    """Write a blob an hour ago."""
+    with folder.writing("x") as writing:
+        writing.write(data)
+        folder.commit(writing)
+        path = folder.folder / "blobs/sha256" / writing.digest.removeprefix("sha256:")
+    then_s = time.time() - 3600
+    os.utime(path, (then_s, then_s))
+    return writing.digest
+
+
+def _manifest(folder: ContentFolder, kind: str, **parts: Any) -> dict[str, Any]:
+    """Write a manifest; its descriptor."""
+    data = json.dumps(parts).encode()
+    return {
+        "digest": _put(folder, data),
+        "size": len(data),
+        "mediaType": f"application/vnd.{kind}+json",
+    }
+
+
+def test_a_sweep(tmp_path: Path) -> None:
+    """What any entry of the index leads to stays, and what is new; all else goes."""
+    folder = ContentFolder(tmp_path / "cache")
+    kept = [{"digest": _put(folder, name.encode()), "mediaType": "x"} for name in "abc"]
+    gone = _put(folder, b"gone")
+    image = _manifest(folder, "oci.image.manifest.v1", config=kept[0], layers=[kept[1]])
+    index = _manifest(folder, "oci.image.index.v1", manifests=[image, kept[2]])
+    listed = _manifest(folder, "docker.distribution.manifest.list.v2", manifests=[image])
+    folder.tag(index, "one")
+    folder.tag(listed, "two")
+    began_s = time.time() - 60
+    with folder.writing("new") as writing:
+        writing.write(b"of somebody else")
+        folder.commit(writing)
+    folder.sweep(began_s)
+    left = {blob.digest for blob in folder.blobs()}
+    needed = {entry["digest"] for entry in (*kept, image, index, listed)}
+    assert left == {*needed, writing.digest}
+    assert gone not in left
+    folder.sweep(began_s)
+    assert {blob.digest for blob in folder.blobs()} == left
+
+
+BROKEN = {"no JSON": b"{", "a list": b"[]", "no list": b'{"layers": 7}'}
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "absent"])
+def test_a_sweep_that_cannot_tell(tmp_path: Path, name: str) -> None:
+    """Nothing goes where it is not known what is needed."""
+    folder = ContentFolder(tmp_path / "cache")
+    other = _put(folder, b"other")
+    digest = f"sha256:{'0' * 64}" if name == "absent" else _put(folder, BROKEN[name])
+    described = {"digest": digest, "mediaType": "application/vnd.oci.image.manifest.v1+json"}
+    folder.tag(described, "one")
+    with pytest.raises(ContentError):
+        folder.sweep(time.time())
+    assert folder.find(other).size == len(b"other")

@@ -91,23 +91,21 @@ DETAILS = _status(
 
 def test_details_are_decoded() -> None:
     """All that the typed details tell is there; what is not known is left out."""
-    failure = decode_details(DETAILS)
-    assert len(failure.op) > 20
-    assert failure == Failure(
+    assert decode_details(DETAILS) == Failure(
         vertex="sha256:inner",
         name="hello-2.10",
         description=SOLVE["description"],  # type: ignore[arg-type]
         args=("/bin/sh", "-c"),
         exit_code=3,
         spots=(SourceSpot("nixbk.toml", 12, 3),),
-        op=failure.op,
+        op=SOLVE["op"],  # type: ignore[arg-type]
     )
 
 
 def test_broken_details_are_left_out() -> None:
     """Details that cannot be read do not hide the error."""
     assert decode_details(b"\xff\xff") == Failure()
-    assert decode_details(_status([("errdefs.Solve+json", {"op": 7})])).op == b""
+    assert decode_details(_status([("errdefs.Solve+json", {"op": 7})])) == Failure(description={})
 
 
 def test_a_failed_step_is_an_error_of_its_own() -> None:

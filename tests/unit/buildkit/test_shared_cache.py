@@ -106,3 +106,14 @@ def test_a_folder_without_cache_is_left_out(tmp_path: Path) -> None:
         "no cache is taken from type=local,src=cache: nothing is called 'latest' there",
     )
     assert made.targets[0].option.attrs["dest"] == str(tmp_path / "cache")
+
+
+RESETS = {"": False, ",reset=true": True, ",reset=T": True, ",reset=0": False}
+
+
+@pytest.mark.parametrize("text", RESETS)
+def test_a_folder_may_be_reset(tmp_path: Path, text: str) -> None:
+    """That is done here, so no builder is told."""
+    (target,) = _made(targets=(f"type=local,dest=cache{text}",), folder=tmp_path).targets
+    assert target.reset is RESETS[text]
+    assert target.option.attrs == {"mode": "max", "dest": str(tmp_path / "cache")}

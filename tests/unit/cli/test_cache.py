@@ -153,8 +153,8 @@ def test_addresses_come_first(
 ) -> None:
     """A wrong one is told before anything is read."""
     monkeypatch.chdir(tmp_path)
-    assert run(["cache", "push", "s3://bucket"]) == 1
-    assert "nixbk does not push to 's3://bucket'" in capsys.readouterr().err
+    assert run(["cache", "push", "s3://B"]) == 1
+    assert "'s3://B': expected the name of a bucket" in capsys.readouterr().err
 
 
 def test_the_group_has_a_help() -> None:

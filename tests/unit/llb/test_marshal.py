@@ -63,6 +63,18 @@ def test_a_definition_ends_in_the_operation_that_points_at_its_result() -> None:
     assert not definition.HasField("Source")
 
 
+def test_a_capability_is_told_once_on_the_way_up() -> None:
+    """A definition says all that BuildKit must have, and a chain says it at its beginning."""
+    below = step("below", [leaf("leaf")])
+    above = step("above", [below])
+    definition, _ = marshal(above)
+    told = {key: set(found.caps) for key, found in definition.metadata.items()}
+    assert set().union(*told.values()) == capabilities(above)
+    assert "exec.mount.bind" in told[below.vertex.digest]
+    assert told[above.vertex.digest] == set()
+    assert above.vertex.caps == below.vertex.caps
+
+
 def test_nothing_has_an_empty_definition() -> None:
     """Scratch needs no operation."""
     assert marshal(None) == (pb.Definition(), 0)

@@ -14,7 +14,13 @@ from nixbk.nix.derivation import (
 )
 from nixbk.nix.derivation_hash import DerivationHasher
 from nixbk.nix.environment import placeholder
-from nixbk.nix.resolution import downstream_placeholder, resolve, scratch_paths, should_resolve
+from nixbk.nix.resolution import (
+    downstream_placeholder,
+    has_placeholder,
+    resolve,
+    scratch_paths,
+    should_resolve,
+)
 from nixbk.nix.store_path import StorePath
 
 FLOAT = StorePath.parse("/nix/store/72x0g7v819pr09j7prmd2ws9shnm7hll-float.drv")
@@ -131,6 +137,17 @@ def test_structured_attributes() -> None:
     assert resolved.env["__json"] == (
         f'{{"{BUILT["out"]}":{{}},"list":["{BUILT["out"]}","{BUILT["dev"]}/x",1.5]}}'
     )
+
+
+def test_recipes_that_do_not_know_a_path() -> None:
+    """A recipe has a placeholder where it does not; outputs that nobody asks about do not count."""
+    recipe = later("fixed")
+    assert has_placeholder(recipe, {(FLOAT, "out")})
+    assert has_placeholder(recipe, {(FLOAT, "dev")})
+    assert not has_placeholder(recipe, {(FLOAT, "doc")})
+    plain = replace(recipe, builder="/bin/sh", args=(), env={"out": ""})
+    assert not has_placeholder(plain, {(FLOAT, "out"), (FLOAT, "dev")})
+    assert has_placeholder(replace(plain, env={"x": f"a {OUT}/b"}), {(FLOAT, "out")})
 
 
 def test_without_inputs_nothing_changes() -> None:

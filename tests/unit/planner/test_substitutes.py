@@ -19,16 +19,20 @@ from locks import (
 )
 
 from nixbk.errors import NixbkError
+from nixbk.image.state import MERGE_CAPABILITIES
+from nixbk.llb.marshal import walk
+from nixbk.llb.platforms import Platform
 from nixbk.nix.content_address import content_address
 from nixbk.nix.hashes import Hash
 from nixbk.nix.resolution import downstream_placeholder
 from nixbk.planner.build_graph import BuildGraph
-from nixbk.planner.images import wanted
+from nixbk.planner.images import blueprint, compile_image, wanted
 from nixbk.planner.leaves import Choice
 from nixbk.planner.lost import makers, without
 from nixbk.planner.operations import REFUSED_URL
 from nixbk.planner.workshop import Flavour
 from nixbk.schema.lock import LockedImage, LockedInstallable, LockedPath
+from nixbk.schema.manifest import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,6 +183,21 @@ def test_an_image_of_nothing_that_is_built() -> None:
     assert wanted(graph, image) == ((store_path("lib"), ""), (store_path("gcc"), ""))
     assert names(found.to_fetch) == ["gcc", "lib", "libc"]
     assert graph.located(image) == image
+
+
+def test_layers_of_what_is_fetched_need_no_result() -> None:
+    """Their steps add nothing but store paths to the base; those of what is built do."""
+    lock = lock_of()
+    bench = Bench(lock, {str(store_path("app")): (store_path("lib"),)}, SHOP)
+    bench.apply()
+    graph, _, _ = bench.survey()
+    manifest = Image.model_validate({"installables": ["x#app"]})
+    image = blueprint(graph, next(iter(lock.images)), manifest, Platform("linux", "amd64"))
+    state = compile_image(graph, image, MERGE_CAPABILITIES)
+    assert state is not None
+    made = [vertex.name for vertex in walk(state) if vertex.name.startswith("result of ")]
+    assert names(path for layer in image.layers for path in layer) == ["app", "lib", "libc"]
+    assert made == ["result of app"]
 
 
 def test_places_of_the_sandbox_may_be_fetched() -> None:

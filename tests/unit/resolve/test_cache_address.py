@@ -29,6 +29,15 @@ def test_an_address(name: str) -> None:
     assert CacheAddress.parse(url, FOLDER) == CacheAddress(kind, base, priority)  # type: ignore[arg-type]
 
 
+def test_a_bucket() -> None:
+    """Its files are had over HTTP; people are told the address that they know."""
+    found = CacheAddress.parse("s3://b-1/p?endpoint=http://h:1&priority=3&profile=x", FOLDER)
+    assert (found.kind, found.base, found.priority) == ("http", "http://h:1/b-1/p", 3)
+    assert found.join("nar/x.nar") == "http://h:1/b-1/p/nar/x.nar"
+    assert str(found) == "s3://b-1/p"
+    assert CacheAddress.parse("s3://b-1", FOLDER).kind == "https"
+
+
 NO_ADDRESSES = {
     "a login": (
         "https://me:secret@c.example/x",
@@ -38,10 +47,25 @@ NO_ADDRESSES = {
         ),
     ),
     "another scheme": (
-        "s3://bucket",
+        "gs://bucket",
         (
-            "nixbk knows no binary caches at 's3://bucket'\n"
-            "  hint: write http://host/path, https://host/path or file:///folder"
+            "nixbk knows no binary caches at 'gs://bucket'\n"
+            "  hint: write http://host/path, https://host/path, s3://bucket or file:///folder"
+        ),
+    ),
+    "no bucket": (
+        "s3://B/x?region=hidden",
+        (
+            "'s3://B/x': expected the name of a bucket, found 'B'\n"
+            "  hint: write s3://BUCKET/PREFIX; what is no bucket of AWS is named by '?endpoint='"
+        ),
+    ),
+    "a bucket with a parameter of nobody": (
+        "s3://bucket?x=1",
+        (
+            "the address 's3://bucket' has the parameter 'x'\n"
+            "  hint: nixbk knows 'priority', 'addressing-style', 'endpoint', 'profile', 'region', "
+            "'scheme'"
         ),
     ),
     "a parameter of Nix": (

@@ -13,6 +13,7 @@ from backports import zstd
 from fetched import entry, store_path
 
 from nixbk.errors import NixbkError
+from nixbk.nix.content_address import content_address
 from nixbk.nix.hashes import Hash
 from nixbk.nix.nar import Symlink, file_nar, write
 from nixbk.resolve.caches.answers import Answers
@@ -104,6 +105,16 @@ def test_long_archives_are_not_fetched() -> None:
     assert len(longest) <= LONGEST_LINK_BYTES
     large = replace(entry(FILE), nar_size=LONGEST_LINK_BYTES + 8)
     assert look_into({FILE: large}, Files({}), Answers(None), {}) == {FILE: large}
+
+
+@pytest.mark.parametrize(("method", "asks"), [("text", 0), ("flat", 0), ("nar", 1), ("git", 1)])
+def test_plain_files_are_not_fetched(method: str, asks: int) -> None:
+    """What follows from the content of one file is no link; who unpacks it checks that."""
+    told = _told(entry(FILE), FILE_NAR, "main")
+    address = content_address(method, Hash.of(b""))
+    files = Files({("main", "nar/file"): lzma.compress(FILE_NAR)})
+    look_into({FILE: replace(told, content_address=address)}, files, Answers(None), {})
+    assert len(files.asked) == asks
 
 
 def test_the_next_cache_is_asked() -> None:

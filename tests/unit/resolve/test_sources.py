@@ -12,14 +12,9 @@ from nixbk.nix.hashes import Hash
 from nixbk.nix.nar import file_nar, nar_hash
 from nixbk.nix.store_path import fixed_output_path, source_path
 from nixbk.resolve.bundle import is_whole, prune_bundle, save, write_bundle
+from nixbk.resolve.bundle_files import bundle_file, bundle_folder
 from nixbk.resolve.filesystem import nar_of
-from nixbk.resolve.sources import (
-    SourceError,
-    bundle_file,
-    bundle_folder,
-    changed_sources,
-    open_source,
-)
+from nixbk.resolve.sources import SourceError, changed_sources, open_source
 from nixbk.schema.lock import (
     BundleOrigin,
     FileOrigin,

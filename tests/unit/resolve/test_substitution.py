@@ -12,6 +12,7 @@ from proven import SETUP, graph
 
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import Derivation, DerivationOutput
+from nixbk.nix.derivation_hash import OutputHasher
 from nixbk.nix.hashes import Hash
 from nixbk.nix.narinfo import NarInfo
 from nixbk.nix.store_path import StorePath
@@ -60,6 +61,8 @@ class World:
         read: the names of the recipes that were read.
         store: further derivations.
         made: what outputs of derivations are.
+        told: what open outputs came to, or why nobody says.
+        asked_outputs: those that were asked for.
     """
 
     caches: Mapping[str, Mapping[StorePath, NarInfo | NixbkError]]
@@ -67,6 +70,8 @@ class World:
     read_names: list[str] = field(default_factory=list)
     store: dict[StorePath, Derivation] = field(default_factory=lambda: dict(GRAPH.values()))
     made: dict[tuple[StorePath, str], StorePath] = field(default_factory=dict)
+    told: dict[str, StorePath | NixbkError] = field(default_factory=dict)
+    asked_outputs: list[str] = field(default_factory=list)
 
     def __call__(self, paths: Iterable[StorePath], /) -> dict[StorePath, tuple[Answer, ...]]:
         """What the caches say of paths and all that these refer to."""
@@ -89,6 +94,12 @@ class World:
         if isinstance(said, RefusedAnswerError):
             return Answer(name, "refused", error=said)
         return Answer(name, "failed", error=said)
+
+    def outputs(self, ids: Iterable[str], /) -> dict[str, StorePath | NixbkError | None]:
+        """What the caches say that outputs came to, whose ids are of this world's derivations."""
+        wanted = list(ids)
+        self.asked_outputs += wanted
+        return {output_id: self.told.get(output_id) for output_id in wanted}
 
     def read(self, path: StorePath) -> Derivation:
         """The derivation at a path."""
@@ -218,6 +229,75 @@ def test_outputs_that_a_build_decides() -> None:
     found = substitute([(floating.path(), "out")], (), world, world)
     assert names(found) == ({"float"}, {"bash"})
     assert found.substituted == {(DRV["bash"], "out"): OUT["bash"]}
+
+
+def open_world(*offered: str, **told: StorePath | NixbkError) -> tuple[World, StorePath]:
+    """``top`` of ``float^out`` and ``float^dev``, which are of bash, and caches that know some."""
+
+    def make(name: str, kind: str, outputs: Sequence[str], **inputs: Sequence[str]) -> Derivation:
+        needed = {drv[key]: tuple(names) for key, names in inputs.items()}
+        lib = GRAPH["bash"][1]
+        made = {output: DerivationOutput("", kind) for output in outputs}
+        env = dict.fromkeys(outputs, "/x" if kind else "")
+        found = Derivation(name, made, needed, (), lib.system, lib.builder, (), env)
+        drv[name] = found.path()
+        return Derivation.from_bytes(name, found.to_bytes())
+
+    drv = {"bash": DRV["bash"]}
+    made = [
+        make("float", "r:sha256", ("dev", "out"), bash=("out",)),
+        make("top", "", ("out",), float=("dev", "out")),
+    ]
+    world = World({"main": {**offers(*offered), **{p: info(p) for p in (FLOAT, DEV, TOP)}}})
+    world.store.update({drv[found.name]: found for found in made})
+    hasher = OutputHasher(world.store.__getitem__)
+    ids = {"dev": ("float", "dev"), "out": ("float", "out"), "top": ("top", "out")}
+    for key, path in told.items():
+        name, output = ids[key]
+        found = hasher.output_id(drv[name], output)
+        assert found is not None
+        world.told[found] = path
+    return world, drv["top"]
+
+
+FLOAT, DEV, TOP = store_path("float"), store_path("float-dev"), store_path("top")
+OPEN: dict[str, tuple[dict[str, StorePath], set[str], set[str]]] = {
+    "all": ({"top": TOP}, set(), {"top"}),
+    "what it waits for": ({"out": FLOAT, "dev": DEV}, {"top"}, {"float", "float-dev"}),
+    "half of that": ({"out": FLOAT}, {"top", "float"}, {"bash"}),
+    "nothing": ({}, {"top", "float"}, {"bash"}),
+    "what is not there": ({"top": store_path("lost")}, {"top", "float"}, {"bash"}),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_outputs_that_a_cache_knows(name: str) -> None:
+    """They are fetched, all of a derivation or none, and then nothing below is needed."""
+    told, built, got = OPEN[name]
+    world, top = open_world("bash", **told)
+    found = substitute([(top, "out")], (), world, world, open_outputs=world)
+    assert names(found) == (built, got)
+    expected = {path.name for path in told.values() if path.name in got}
+    assert {path.name for path in found.substituted.values()} - {"bash"} == expected
+
+
+def test_outputs_that_nobody_is_asked_for() -> None:
+    """Neither with all recipes at hand, nor where nobody can be asked."""
+    world, top = open_world("bash", top=TOP)
+    for fallback, asked in ((True, world), (False, None)):
+        found = substitute([(top, "out")], (), world, world, fallback=fallback, open_outputs=asked)
+        assert {path.name for path in found.derivations} >= {"top.drv", "float.drv"}
+    assert world.asked_outputs == []
+
+
+def test_a_cache_that_does_not_say() -> None:
+    """It is no reason to build."""
+    world, top = open_world("bash", top=NixbkError("it is down", where="c", hint="wait"))
+    with pytest.raises(FaultyCacheError) as caught:
+        substitute([(top, "out")], (), world, world, open_outputs=world)
+    assert str(caught.value) == (
+        f"substituters.c: about '{top}^out', 'c' says nothing: it is down\n  hint: wait"
+    )
 
 
 # Several caches ---------------------------------------------------------------------------

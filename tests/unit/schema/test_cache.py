@@ -96,6 +96,11 @@ PROBLEMS: dict[str, tuple[Direction, str, str]] = {
         "a cache of type local needs 'src=…'\n  hint: 'dest' is for --cache-to",
     ),
     "mode": ("to", "type=registry,ref=a,mode=all", "expected mode=min or mode=max, found 'all'"),
+    "reset": (
+        "to",
+        "type=local,dest=a,reset=maybe",
+        "expected reset=true or reset=false, found 'maybe'",
+    ),
     "twice": ("to", "type=registry,ref=a,ref=b", "the attribute 'ref' is there twice"),
     "two references": (
         "from",

@@ -13,6 +13,7 @@ CACHES = {
     "file:///srv/cache?priority=100": 100,
     "file:./cache": 50,
     "file:cache with spaces": 50,
+    "s3://bucket/prefix?region=eu-west-2&priority=9": 9,
 }
 
 
@@ -24,9 +25,9 @@ def test_addresses_of_caches(text: str, priority: int) -> None:
 
 
 NO_CACHES = {
-    "": "expected an address with http:, https: or file:",
-    "cache.test": "expected an address with http:, https: or file:",
-    "s3://bucket": "expected an address with http:, https: or file:",
+    "": "expected an address with http:, https:, s3: or file:",
+    "cache.test": "expected an address with http:, https:, s3: or file:",
+    "gs://bucket": "expected an address with http:, https:, s3: or file:",
     "https://": "expected an address with a host",
     "https://a b": "expected an address with a host",
     "https://h:0": "expected an address: the port is 0",

@@ -170,9 +170,9 @@ PROBLEMS = {
         [
             (
                 "nixbk.toml:4:7: substituters.main.url: "
-                "expected an address with http:, https: or file:, found 'ftp://cache.test'"
+                "expected an address with http:, https:, s3: or file:, found 'ftp://cache.test'"
             ),
-            "  hint: write http://host/path, https://host/path or file:///folder",
+            "  hint: write http://host/path, https://host/path, s3://bucket or file:///folder",
         ],
     ),
     "login in an address": (

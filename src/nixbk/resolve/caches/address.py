@@ -3,6 +3,7 @@
 Grammar::
 
     address = ( "http://" host path / "https://" host path / "file:" folder ) ["?priority=" digits]
+            / bucket                                     ; see `nixbk.schema.s3_url`
     folder  = "//" absolute path / relative path         ; relative to the manifest
 
 Source: ``HttpBinaryCacheStoreConfig`` and ``LocalBinaryCacheStoreConfig`` of Nix.
@@ -18,6 +19,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urljoin, urlsplit
 
 from nixbk.errors import NixbkError
 from nixbk.resolve.caches.faults import told
+from nixbk.schema.s3_url import PARAMETERS, SCHEME, S3Url, S3UrlError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +40,8 @@ _ELSEWHERE: Final = {
     "want-mass-query": "nixbk always asks for many paths at once",
     "store": "nixbk knows no store but /nix/store",
 }
+_ONLY: Final = "the only parameter that nixbk knows is 'priority'"
+_SEVERAL: Final = f"nixbk knows {', '.join(map(repr, ('priority', *PARAMETERS)))}"
 
 
 class AddressError(NixbkError):
@@ -53,11 +57,13 @@ class CacheAddress:
         base: the address without a query or a ``/`` at its end; ``file://`` and an absolute path
             for a folder, with nothing escaped.
         priority: which of several is asked first: the one with the lowest.
+        bucket: of S3 that it is in; its files are had over HTTP.
     """
 
     kind: Literal["http", "https", "file"]
     base: str
     priority: int = DEFAULT_PRIORITY
+    bucket: S3Url | None = None
 
     @classmethod
     def parse(cls, url: str, folder: Path) -> CacheAddress:
@@ -83,13 +89,20 @@ class CacheAddress:
         if parts.scheme in DEFAULT_PORTS:
             base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
             return cls("https" if parts.scheme == "https" else "http", base, priority)
+        if parts.scheme == SCHEME:
+            try:
+                bucket = S3Url.parse(url)
+            except S3UrlError as error:
+                raise AddressError(f"{told(url)}: {error.message}", hint=error.hint) from error
+            kind: Literal["http", "https"] = "https" if bucket.base.startswith("https:") else "http"
+            return cls(kind, bucket.base, priority, bucket)
         raise AddressError(
             f"nixbk knows no binary caches at {told(url)}",
-            hint="write http://host/path, https://host/path or file:///folder",
+            hint="write http://host/path, https://host/path, s3://bucket or file:///folder",
         )
 
     def __str__(self) -> str:
-        return self.base
+        return self.base if self.bucket is None else str(self.bucket)
 
     @property
     def folder(self) -> str:
@@ -174,10 +187,12 @@ def _split(url: str) -> SplitResult:
 def _priority(url: str, parts: SplitResult) -> int:
     priority = DEFAULT_PRIORITY
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
+        if parts.scheme == SCHEME and key in PARAMETERS:
+            continue
         if key != "priority":
             raise AddressError(
                 f"the address {told(url)} has the parameter {key!r}",
-                hint=_ELSEWHERE.get(key, "the only parameter that nixbk knows is 'priority'"),
+                hint=_ELSEWHERE.get(key, _ONLY if parts.scheme != SCHEME else _SEVERAL),
             )
         if not _DIGITS.fullmatch(value):
             raise AddressError(f"the priority of {told(url)} is {value!r}, which is no number")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
+from nixbk.resolve.caches.buckets import said
 from nixbk.resolve.caches.faults import (
     CacheError,
     CacheRefusedError,
@@ -59,10 +60,14 @@ class Attempts:
         kind = verdict(reply.status)
         if kind == "take":
             return None
-        reason = f"HTTP {reply.status} from {told(reply.url)}"
+        reason, hint = f"HTTP {reply.status} from {told(reply.url)}", ""
+        more = said(reply.body, kind)
+        if more is not None:
+            code, kind, hint = more
+            reason = f"HTTP {reply.status} ({code}) from {told(reply.url)}"
         if kind == "again":
             return self._again(reason, reply.retry_after_s)
-        raise self._final(kind, reason)
+        raise self._final(kind, reason, hint)
 
     def broke(self, reason: str, *, slow: bool = False) -> float:
         """Tell that there was no answer, or only a part of one.
@@ -96,9 +101,9 @@ class Attempts:
             reason += f" ({self._failed} tries)"
         raise CacheUnreachableError(reason, where=self._cache, hint=hint)
 
-    def _final(self, kind: Kind, reason: str) -> CacheError:
+    def _final(self, kind: Kind, reason: str, hint: str) -> CacheError:
         if kind == "login" or (kind == "forbidden" and self._private):
-            return CacheRefusedError(reason, where=self._cache, hint=LOGIN_HINT)
+            return CacheRefusedError(reason, where=self._cache, hint=hint or LOGIN_HINT)
         if kind == "fail":
-            return CacheError(reason, where=self._cache)
+            return CacheError(reason, where=self._cache, hint=hint or None)
         return NotInCacheError(reason, where=self._cache)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import pycurl
 
+from nixbk.errors import NixbkError
 from nixbk.resolve.caches.tls import bundle, certificates
 from nixbk.resolve.caches.wire import MAX_REDIRECTS, USER_AGENT, NoRangeError, Reply, WireError
+from nixbk.schema.s3_url import DEFAULT_REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,6 +89,9 @@ def aim(easy: pycurl.Curl, cache: Cache, url: str, environ: Mapping[str, str]) -
     Returns:
         The headers to send: the login, if it is for that place. Behind a redirect to another
         host libcurl leaves it out.
+
+    Raises:
+        NixbkError: this libcurl cannot sign, and it has to.
     """
     secure = url.startswith("https:")
     easy.setopt(pycurl.URL, url)
@@ -94,7 +99,37 @@ def aim(easy: pycurl.Curl, cache: Cache, url: str, environ: Mapping[str, str]) -
     allowed = pycurl.PROTO_HTTPS if secure else pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
     easy.setopt(pycurl.REDIR_PROTOCOLS, allowed)
     easy.setopt(pycurl.PROXY, proxy("https" if secure else "http", environ))
-    return [f"{name}: {value}" for name, value in cache.headers(url).items()]
+    headers = [f"{name}: {value}" for name, value in cache.headers(url).items()]
+    if cache.credentials is not None:
+        headers += _sign(easy, cache, url)
+    return headers
+
+
+def _sign(easy: pycurl.Curl, cache: Cache, url: str) -> list[str]:
+    """Have a question to a bucket signed, if it is for that place.
+
+    No redirect is followed then: it would be signed for the wrong region, and take the token along.
+
+    Source: ``FileTransferRequest::setupForS3``; CURLOPT_AWS_SIGV4(3).
+    """
+    by = cache.signer(url)
+    easy.setopt(pycurl.FOLLOWLOCATION, int(by is None))
+    if by is None:
+        easy.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_NONE)
+        easy.unsetopt(pycurl.USERPWD)
+        return []
+    if not hasattr(pycurl, "AWS_SIGV4"):
+        raise NixbkError(
+            f"it takes a newer libcurl to sign requests than {pycurl.version.split()[1]}",
+            where=cache.name,
+            hint="install pycurl 7.45.4 or later, whose wheels have one",
+        )
+    bucket = cache.address.bucket
+    region = bucket.region if bucket is not None else DEFAULT_REGION
+    easy.setopt(pycurl.AWS_SIGV4, f"aws:amz:{region}:s3")
+    easy.setopt(pycurl.USERNAME, by.key_id)
+    easy.setopt(pycurl.PASSWORD, by.secret)
+    return [f"x-amz-security-token: {by.token}"] if by.token else []
 
 
 def proxy(scheme: str, environ: Mapping[str, str]) -> str:

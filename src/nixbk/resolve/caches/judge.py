@@ -78,14 +78,63 @@ def judge(cache: Cache, path: StorePath, data: bytes, keys: Mapping[str, PublicK
         data: the narinfo.
         keys: of the manifest, by their names.
     """
+    claim = claim_of(cache, path, data)
+    if isinstance(claim, Answer):
+        return claim
+    return claim.answer(keys, believed=not claim.needs_signature or claim.is_signed(keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A narinfo that makes sense, before anybody asks who signed it.
+
+    Attributes:
+        cache: who says so.
+        path: what it is about.
+        info: the narinfo.
+        file_hash: SHA-256 of the archive.
+        file_size: its length in bytes, where it is known.
+    """
+
+    cache: Cache
+    path: StorePath
+    info: NarInfo
+    file_hash: Hash
+    file_size: int | None
+
+    @property
+    def needs_signature(self) -> bool:
+        """Whether it is believed only if somebody signed it."""
+        address = self.info.content_address
+        return self.cache.trust and not (
+            address
+            and follows_from_content(self.path, address, self.info.references, self.info.nar_hash)
+        )
+
+    def is_signed(self, keys: Mapping[str, PublicKey]) -> bool:
+        """Whether one of *keys* signed it; takes a tenth of a millisecond, and may take a thread's.
+
+        Most of that is the library's, which lets other threads run meanwhile.
+        """
+        signed = self.info.fingerprint
+        return any(verify(signed, signature, keys) for signature in self.info.signatures)
+
+    def answer(self, keys: Mapping[str, PublicKey], *, believed: bool) -> Answer:
+        """The answer that it is; *keys* tell why one is not *believed*."""
+        if not believed:
+            error = _unsigned(self.cache, self.path, self.info, keys)
+            return Answer(self.cache.name, "refused", error=error)
+        return Answer(self.cache.name, "accepted", self.info, self.file_hash, self.file_size)
+
+
+def claim_of(cache: Cache, path: StorePath, data: bytes) -> Claim | Answer:
+    """What a narinfo claims, or the answer that refuses it; see `judge`."""
     try:
         info = _parsed(cache, path, data)
         file_hash, file_size = _archive(cache, path, info)
-        if cache.trust:
-            _require_trust(cache, path, info, keys)
     except RefusedAnswerError as error:
         return Answer(cache.name, "refused", error=error)
-    return Answer(cache.name, "accepted", info, file_hash, file_size)
+    return Claim(cache, path, info, file_hash, file_size)
 
 
 def _parsed(cache: Cache, path: StorePath, data: bytes) -> NarInfo:
@@ -124,15 +173,10 @@ def _archive(cache: Cache, path: StorePath, info: NarInfo) -> tuple[Hash, int | 
     return info.file_hash, info.file_size
 
 
-def _require_trust(
+def _unsigned(
     cache: Cache, path: StorePath, info: NarInfo, keys: Mapping[str, PublicKey]
-) -> None:
-    signed = info.fingerprint
-    if any(verify(signed, signature, keys) for signature in info.signatures):
-        return
-    address = info.content_address
-    if address and follows_from_content(path, address, info.references, info.nar_hash):
-        return
+) -> RefusedAnswerError:
+    """Why no signature counts."""
     names = sorted({signature.partition(":")[0] for signature in info.signatures})
     if not names:
         message = "nobody signed it"
@@ -141,7 +185,7 @@ def _require_trust(
     else:
         message = f"it is signed by {_listed(names)}, whose key the manifest does not have"
     hint = f"add the key to 'public-keys', or take {cache.name!r} at its word: 'trust = false'"
-    raise RefusedAnswerError(
+    return RefusedAnswerError(
         path, "Sig", f"the narinfo of {cache.name!r} is refused: Sig: {message}", hint
     )
 

@@ -55,7 +55,7 @@ class CurlWire:
 
     def __init__(self, timeouts: Timeouts, environ: Mapping[str, str]) -> None:
         self._timeouts = timeouts
-        self._environ = environ
+        self._environ = dict(environ)  # os.environ decodes whatever it is asked for, each time
         self._multi = multi_handle()
         self._lanes: dict[str, _Lane] = {}
         self._busy: dict[pycurl.Curl, tuple[_Lane, Question, io.BytesIO]] = {}

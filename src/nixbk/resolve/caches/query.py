@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from nixbk.resolve.caches.answers import Answers
 from nixbk.resolve.caches.faults import CacheError
 from nixbk.resolve.caches.judge import Answer, RefusedAnswerError, Status
+from nixbk.resolve.caches.jury import Jury
 from nixbk.resolve.caches.small import SmallFiles
 from nixbk.resolve.caches.source import Source
 from nixbk.resolve.caches.wire import Timeouts
@@ -67,11 +69,22 @@ class Caches:
         self._environ = environ
         self._timeouts = timeouts or Timeouts()
         self._offline = offline
+        self._refresh = refresh
+        self._keys = keys
         self._progress = progress
         self._warming: threading.Thread | None = None
-        self._files = SmallFiles(wire or self._wire)
+        self._jury = Jury(keys)
+        self._files = SmallFiles(wire or self._wire, self._jury.decide)
         self._sources = [
-            Source(cache, self._files, keys, self._answers, refresh=refresh, offline=offline)
+            Source(
+                cache,
+                self._files,
+                self._jury,
+                keys,
+                self._answers,
+                refresh=refresh,
+                offline=offline,
+            )
             for cache in sorted(caches, key=lambda cache: cache.address.priority)
         ]
 
@@ -101,6 +114,27 @@ class Caches:
                 asks; what it returns is asked for, too.
         """
         return self._closure(roots, more, follow=True)
+
+    def outputs(self, ids: Iterable[str]) -> dict[str, StorePath | CacheError | None]:
+        """What outputs came to whose paths do not follow from their recipes, by what they are.
+
+        Returns:
+            The path; or why a cache says nothing where no other has it; or None where none has.
+        """
+        from nixbk.resolve.caches.outputs import OutputQuestions  # noqa: PLC0415 - few locks ask
+
+        wanted = list(dict.fromkeys(ids))
+        questions = OutputQuestions(
+            self.caches,
+            self._files,
+            self._keys,
+            self._answers,
+            refresh=self._refresh,
+            offline=self._offline,
+        )
+        questions.ask(wanted)
+        self._run()
+        return {output_id: questions.found(output_id) for output_id in wanted}
 
     def small_files(
         self, wanted: Iterable[tuple[str, str]], limit_bytes: int
@@ -152,6 +186,7 @@ class Caches:
         try:
             self._files.run()
         finally:
+            self._jury.dismiss()
             for source in self._sources:
                 source.abandon()
             self._answers.flush()
@@ -174,6 +209,15 @@ def ask_closure(
     return caches.ask_closure(roots, more)
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A path, and what caches have answered so far."""
+
+    path: StorePath
+    answers: list[Answer | None]
+    missing: int
+
+
 class _Closure:
     """One question, and what follows from the answers.
 
@@ -193,10 +237,9 @@ class _Closure:
         self._progress = progress
         self._more = more
         self._follow = follow
-        self._answers: dict[StorePath, list[Answer | None]] = {}
-        self._missing: dict[StorePath, int] = {}
+        self._asked: set[StorePath] = set()
+        self._new: deque[_Asked] = deque()
         self.found: dict[StorePath, tuple[Answer, ...]] = {}
-        self._new: deque[StorePath] = deque()
 
     def begin(self, roots: Iterable[StorePath]) -> None:
         """Ask for *roots*; what follows is asked for as their answers are met."""
@@ -205,43 +248,42 @@ class _Closure:
 
     def _want(self, paths: Iterable[StorePath]) -> None:
         for path in paths:
-            if path not in self._answers:
-                self._answers[path] = [None] * len(self._sources)
-                self._missing[path] = len(self._sources)
-                self._new.append(path)
+            if path not in self._asked:
+                self._asked.add(path)
+                number = len(self._sources)
+                self._new.append(_Asked(path, [None] * number, number))
 
     def _start(self) -> None:
         while self._new:
-            path = self._new.popleft()
+            asked = self._new.popleft()
             if not self._sources:
-                self._finish(path)
+                self._finish(asked)
             for number, source in enumerate(self._sources):
-                answer = source.known(path)
+                answer = source.known(asked.path)
                 if answer is not None:
-                    self._meet(path, number, answer)
+                    self._meet(asked, number, answer)
                 else:
-                    source.ask(path, partial(self._arrived, path, number))
+                    source.ask(asked.path, partial(self._arrived, asked, number))
 
-    def _arrived(self, path: StorePath, number: int, answer: Answer) -> None:
-        self._meet(path, number, answer)
+    def _arrived(self, asked: _Asked, number: int, answer: Answer) -> None:
+        self._meet(asked, number, answer)
         self._start()
 
-    def _meet(self, path: StorePath, number: int, answer: Answer) -> None:
-        self._answers[path][number] = answer
-        self._missing[path] -= 1
+    def _meet(self, asked: _Asked, number: int, answer: Answer) -> None:
+        asked.answers[number] = answer
+        asked.missing -= 1
         if self._follow and answer.info is not None:
             self._want(answer.info.references)
-        if not self._missing[path]:
-            self._finish(path)
+        if not asked.missing:
+            self._finish(asked)
 
-    def _finish(self, path: StorePath) -> None:
-        del self._missing[path]
-        found = tuple(answer for answer in self._answers[path] if answer is not None)
-        self.found[path] = found
+    def _finish(self, asked: _Asked) -> None:
+        found = tuple(answer for answer in asked.answers if answer is not None)
+        self.found[asked.path] = found
         if self._more is not None:
-            self._want(self._more(path, found))
+            self._want(self._more(asked.path, found))
         if self._progress is not None:
-            self._progress(len(self.found), len(self._answers))
+            self._progress(len(self.found), len(self._asked))
 
 
 def _load() -> None:

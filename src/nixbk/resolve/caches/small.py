@@ -38,10 +38,12 @@ class SmallFiles:
 
     Args:
         wire: makes what carries the questions, when there is one.
+        decide: called when all that has come is told; whether it had something to do.
     """
 
-    def __init__(self, wire: Callable[[], Wire]) -> None:
+    def __init__(self, wire: Callable[[], Wire], decide: Callable[[], bool] = bool) -> None:
         self._make_wire = wire
+        self._decide = decide
         self._wire: Wire | None = None
         self._asked: dict[Question, tuple[Attempts, Done]] = {}
         self._later: list[tuple[float, int, Question]] = []
@@ -91,12 +93,15 @@ class SmallFiles:
             CacheError: `stop` was called.
         """
         try:
-            while self._ready or self._asked:
+            while True:
                 while self._ready:
                     done, outcome = self._ready.popleft()
                     done(outcome)
-                if self._wire is not None and self._asked:
-                    self._turn(self._wire)
+                if self._decide():
+                    continue
+                if self._wire is None or not self._asked:
+                    break
+                self._turn(self._wire)
         finally:
             self._abandon()
 

@@ -12,7 +12,7 @@ from nixbk.nix.cache_info import CacheInfo, CacheInfoError
 from nixbk.nix.store_path import STORE_DIR
 from nixbk.resolve.caches.answers import INFO
 from nixbk.resolve.caches.faults import CacheError, NotInCacheError
-from nixbk.resolve.caches.judge import Answer, judge
+from nixbk.resolve.caches.judge import Answer, claim_of, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nixbk.nix.store_path import StorePath
     from nixbk.resolve.caches.answers import Answers
     from nixbk.resolve.caches.cache import Cache
+    from nixbk.resolve.caches.jury import Jury
     from nixbk.resolve.caches.small import SmallFiles
 
 MAX_NARINFO_BYTES: Final = 1 << 20
@@ -33,6 +34,7 @@ class Source:
     Args:
         cache: which.
         files: asks it.
+        jury: decides on what it says anew.
         keys: of the manifest, by their names.
         answers: what it said before.
         refresh: whether that counts.
@@ -43,6 +45,7 @@ class Source:
         self,
         cache: Cache,
         files: SmallFiles,
+        jury: Jury,
         keys: Mapping[str, PublicKey],
         answers: Answers,
         *,
@@ -51,6 +54,7 @@ class Source:
     ) -> None:
         self.cache = cache
         self.files = files
+        self._jury = jury
         self._keys = keys
         self._answers = answers
         self._refresh = refresh
@@ -106,21 +110,34 @@ class Source:
         if isinstance(outcome, CacheError) and not isinstance(outcome, NotInCacheError):
             done(Answer(self.cache.name, "failed", error=outcome))
         elif self._is_cache or not self._introducing:
-            done(self._judged(path, outcome))
+            self._judge(path, outcome, done)
         else:
             self._held.append(partial(self._told, path, done, outcome))
 
-    def _judged(self, path: StorePath, outcome: bytes | CacheError) -> Answer:
+    def _judge(
+        self, path: StorePath, outcome: bytes | CacheError, done: Callable[[Answer], None]
+    ) -> None:
         if self._fault is not None:
-            return Answer(self.cache.name, "failed", error=self._fault)
-        data = None if isinstance(outcome, CacheError) else outcome
-        if data is None:
-            answer = Answer(self.cache.name, "absent")
+            done(Answer(self.cache.name, "failed", error=self._fault))
+            return
+        if isinstance(outcome, CacheError):
+            self._decided(path, None, done, Answer(self.cache.name, "absent"))
+            return
+        claim = claim_of(self.cache, path, outcome)
+        told = partial(self._decided, path, outcome, done)
+        if isinstance(claim, Answer):
+            told(claim)
+        elif claim.needs_signature:
+            self._jury.hear(claim, told)
         else:
-            answer = judge(self.cache, path, data, self._keys)
+            told(claim.answer(self._keys, believed=True))
+
+    def _decided(
+        self, path: StorePath, data: bytes | None, done: Callable[[Answer], None], answer: Answer
+    ) -> None:
         if answer.status != "refused" and not self._local:
             self._answers.put(self._base, _hash_part(path), data)
-        return answer
+        done(answer)
 
     def _introduce(self) -> None:
         """See whether the cache is one; asked for at the same time as the paths."""

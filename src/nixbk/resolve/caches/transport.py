@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from nixbk.resolve.caches import folder
@@ -24,6 +25,7 @@ from nixbk.resolve.caches.faults import (
     NotInCacheError,
     told,
 )
+from nixbk.resolve.caches.verdicts import verdict
 from nixbk.resolve.caches.wire import NoRangeError, Request, Timeouts, WireError
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ PROGRESS_BYTES: Final = 1 << 20
 """So much more of a file than before makes it worth as many tries again."""
 
 _CHUNK_BYTES: Final = 1 << 18
+_ERROR_BYTES: Final = 1 << 13
 
 
 class CacheClient:
@@ -102,7 +105,7 @@ class CacheClient:
             asked = offset if ranges else 0
             try:
                 with self._ask(Request("GET", whole, asked)) as (reply, body):
-                    pause_s = attempts.answered(reply)
+                    pause_s = attempts.answered(self._with_error(reply, body))
                     if pause_s is None:
                         for chunk in _after(body, offset - asked):
                             offset += len(chunk)
@@ -193,8 +196,8 @@ class CacheClient:
         attempts = Attempts(self.cache.name, request.url, private=request.method == "PUT")
         while True:
             try:
-                with self._ask(request) as (reply, _):
-                    pause_s = attempts.answered(reply)
+                with self._ask(request) as (reply, body):
+                    pause_s = attempts.answered(self._with_error(reply, body))
                     if pause_s is None:
                         return
             except WireError as error:
@@ -223,6 +226,16 @@ class CacheClient:
         from nixbk.resolve.caches.one import CurlLine  # noqa: PLC0415 - loads libcurl
 
         return CurlLine(self.cache, self._timeouts, self._environ, self._closed.is_set)
+
+    def _with_error(self, reply: Reply, body: Iterator[bytes]) -> Reply:
+        """An answer with its body if that tells of an error, as servers of buckets do."""
+        if self.cache.address.bucket is None or verdict(reply.status) == "take":
+            return reply
+        data = b""
+        with suppress(WireError):
+            while len(data) < _ERROR_BYTES and (piece := next(body, None)) is not None:
+                data += piece
+        return replace(reply, body=data[:_ERROR_BYTES])
 
     def _broke(self, attempts: Attempts, url: str, error: WireError) -> float:
         if self._closed.is_set():
