@@ -6,15 +6,19 @@ other; those of every other file, too. Pages of the documentation continue each 
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from engines import ENGINES
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from xdist.remote import Producer  # type: ignore[import-untyped]
 
 _FORBIDDEN: Final = frozenset(
     {
@@ -30,7 +34,10 @@ _FORBIDDEN: Final = frozenset(
         "subprocess.Popen",
     }
 )
-_TOGETHER: Final = ("docs",)
+_TOGETHER: Final = ("tests/docs",)
+_ENGINE: Final = re.compile(
+    rf"(?<=[\[-])({'|'.join(map(re.escape, sorted(ENGINES, key=len, reverse=True)))})(?=[-\]])"
+)
 _PURE_FOLDERS: Final = ("unit", "property")
 
 
@@ -52,22 +59,30 @@ _GUARD = _Guard()
 sys.addaudithook(_GUARD)
 
 
-@pytest.hookimpl(tryfirst=True)
+class _InGroups(LoadScopeScheduling):  # type: ignore[misc]  # which has no types
+    """Gives a process all tests of a group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Deal tests out to processes in groups."""
+    return _InGroups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests keep together, and start with those that wait for engines."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] not in ENGINES)
+    """Start with the tests that wait for engines."""
+    items.sort(key=lambda item: _group(item.nodeid) not in ENGINES)
 
 
-def _group(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    for value in callspec.params.values() if callspec else ():
-        if isinstance(value, str) and value in ENGINES:
-            return value
-    folder, *_ = parts = item.path.relative_to(item.config.rootpath / "tests").parts
-    return folder if folder in _TOGETHER else "/".join(parts)
+def _group(nodeid: str) -> str:
+    file, _, name = nodeid.partition("::")
+    engine = _ENGINE.search(name)
+    if engine:
+        return engine[0]
+    folder = "/".join(file.split("/")[:2])
+    return folder if folder in _TOGETHER else file
 
 
 @pytest.fixture(autouse=True)
