@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,15 +147,16 @@ def _files() -> Iterator[Path]:
 
 
 @contextmanager
-def served(closure: Closure) -> Iterator[Offer]:
+def served(places: Places, closure: Closure) -> Iterator[Offer]:
     """Serve a closure's cache by a program of its own."""
-    server_file = Path(__file__).with_name("file_server.py")
-    command = [sys.executable, str(server_file), str(closure.cache)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None  # noqa: S101  a pipe was asked for
-        found = PORT.search(server.stdout.readline())
+    server = places.scratch / "file_server"
+    run(["go", "build", "-o", server, Path(__file__).with_name("file_server.go")])
+    command = [str(server), str(closure.cache)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None  # noqa: S101  a pipe was asked for
+        found = PORT.search(serving.stdout.readline())
         assert found is not None  # noqa: S101  the first line says it
         try:
             yield Offer(f"http://127.0.0.1:{found[1]}", closure.root, closure.key)
         finally:
-            server.terminate()
+            serving.terminate()

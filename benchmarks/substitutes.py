@@ -49,12 +49,12 @@ def measure(places: Places, rounds: int) -> list[Row]:
         raise RuntimeError("images are loaded into Docker: choose an engine that is one")
     rows: list[Row] = []
     with ExitStack() as stack:
-        offer = stack.enter_context(served(small(places)))
+        offer = stack.enter_context(served(places, small(places)))
         project = _project(places.scratch / "closure-small-lock", offer)
         locks = _locks(places, rounds, project, offer)
         rows += _lock_rows(f"{SMALL_COUNT} small paths", locks)
         for compression in COMPRESSIONS:
-            offer = stack.enter_context(served(large(places, compression)))
+            offer = stack.enter_context(served(places, large(places, compression)))
             rows += _measure(places, rounds, compression, offer)
     return rows
 
