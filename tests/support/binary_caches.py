@@ -32,10 +32,7 @@ STORE: Final = "/nix/store/"
 HASH_LENGTH: Final = 32
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
 
-PACKAGES: Final = """
-# Files of some dozen kilobytes that do not compress away; a table of names and their lengths.
-{ salt, seedPath, sizes }:
-let
+MAKE: Final = """\
   seed = builtins.path { path = seedPath; name = "cache-seed"; };
   make = name: args: script: derivation ({
     inherit name salt;
@@ -44,6 +41,17 @@ let
     PATH = "${seed}/bin";
     args = [ "-euc" script ];
   } // args);
+"""
+"""Nix code between ``let`` and ``in``: what makes a store path that is new to all caches."""
+
+PACKAGES: Final = (
+    """
+# Files of some dozen kilobytes that do not compress away; a table of names and their lengths.
+{ salt, seedPath, sizes }:
+let
+"""
+    + MAKE
+    + """\
   numbers = ''awk -v n=$lines -v s=$((0x$(echo "$name $salt" | md5sum | head -c 7))) \
     'BEGIN { srand(s); for (i = 0; i < n; i++) printf "%d\\n", rand() * 1000000000 }' '';
   data = builtins.mapAttrs
@@ -72,6 +80,7 @@ data // rec {
   fill = builtins.concatStringsSep "" (builtins.genList (n: "${toString n} of ${salt}\\n") 500);
 }
 """
+)
 
 
 def nix(*command: str | Path) -> str:

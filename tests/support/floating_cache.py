@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from binary_caches import SigningKey, nix
+from binary_caches import MAKE, SigningKey, nix
 from engines import start
 from projects import SEED
 
@@ -19,17 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-EXPRESSION: Final = """
+EXPRESSION: Final = (
+    """
 { salt, seedPath }:
 let
-  seed = builtins.path { path = seedPath; name = "cache-seed"; };
-  make = name: args: script: derivation ({
-    inherit name salt;
-    system = "x86_64-linux";
-    builder = "${seed}/bin/bash";
-    PATH = "${seed}/bin";
-    args = [ "-euc" script ];
-  } // args);
+"""
+    + MAKE
+    + """\
   floats = { __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; };
 in
 rec {
@@ -49,6 +45,7 @@ rec {
     "mkdir $out; echo own $float > $out/x";
 }
 """
+)
 NAMES: Final = ("float", "above", "waiting", "other", "fixed", "own")
 
 

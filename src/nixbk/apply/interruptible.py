@@ -8,7 +8,8 @@ interrupt, asks for what is under way to be cancelled, and waits until that has 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,39 +51,21 @@ def interruptible(interruption: Interruption, work: Callable[[], T]) -> T:
     Raises:
         KeyboardInterrupt: the user interrupted, and the work has ended.
     """
-    outcome = _Outcome(work)
-    thread = threading.Thread(target=outcome.run, name="nixbk-work", daemon=True)
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001  whatever it is, the caller gets it
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, name="nixbk-work", daemon=True)
     try:
         thread.start()
-        while not outcome.done.wait(POLL_S):
-            pass  # a signal may have met another thread
+        while not outcome.done():
+            wait([outcome], POLL_S)  # a signal may have met another thread
     except KeyboardInterrupt:
         interruption.request()
-        outcome.done.wait(GRACE_S)
+        wait([outcome], GRACE_S)
         raise
     return outcome.result()
-
-
-class _Outcome(Generic[T]):
-    """What comes of work in another thread; as a Future, which takes long to import."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._values: list[T] = []
-        self._error: BaseException | None = None
-        self.done = threading.Event()
-
-    def run(self) -> None:
-        """Do the work."""
-        try:
-            self._values.append(self._work())
-        except BaseException as error:  # noqa: BLE001  whatever it is, the caller gets it
-            self._error = error
-        finally:
-            self.done.set()
-
-    def result(self) -> T:
-        """What the work returned, or raised."""
-        if self._error is not None:
-            raise self._error
-        return self._values[0]
