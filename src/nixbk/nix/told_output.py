@@ -64,12 +64,13 @@ class ToldOutput:
             signatures = found.pop("signatures", [])
             path = StorePath.parse(f"{STORE_DIR}/{found['outPath']}")
             names = found["id"], *signatures
+            text = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            fingerprint = text.encode()  # not all that JSON can say is text
         except (*_MALFORMED, NixbkError) as error:
             raise ToldOutputError("it tells of no output") from error
         if not all(isinstance(name, str) for name in names):
             raise ToldOutputError("it tells of no output")
-        text = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return cls(found["id"], path, tuple(signatures), text.encode())
+        return cls(found["id"], path, tuple(signatures), fingerprint)
 
     def is_signed(self, keys: Mapping[str, PublicKey]) -> bool:
         """Whether one of *keys* has signed it."""

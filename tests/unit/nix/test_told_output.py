@@ -65,6 +65,7 @@ NONE = {
     "a path that is no text": FILE.replace(f'"{NAME}"', "1").encode(),
     "no signatures": FILE.replace(f'["{SIGNATURE}"]', "1").encode(),
     "signatures that are no text": FILE.replace(f'["{SIGNATURE}"]', "[1]").encode(),
+    "half a character": FILE.replace(f'"{ID}"', '"\\ud800"').encode(),
     "deep": b"[" * 100_000,
 }
 
