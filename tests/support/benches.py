@@ -19,6 +19,7 @@ from nixbk.planner.workshop import Flavour, HelperFile, Workshop
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from nixbk.apply.progress import Told
     from nixbk.nix.store_path import StorePath
     from nixbk.schema.lock import Lock
 
@@ -93,5 +94,5 @@ class Bench:
         return [name for name in self.cache.ran if name != "seed"]
 
 
-def unwatched(digest: str, step: StorePath, *, download: bool) -> None:
+def unwatched(digest: str, step: StorePath, *, download: bool, told: Told | None = None) -> None:
     """Nobody looks on."""

@@ -55,7 +55,7 @@ func build(c run.Context, builtins Builtins) error {
 	if err := sandbox.Leave(); err != nil {
 		return err
 	}
-	return end(result)
+	return end(c, result)
 }
 
 // keepFolder adds the build folder to the result.
@@ -173,16 +173,24 @@ func fetch(c run.Context) error {
 	if err != nil {
 		return err
 	}
-	return end(step.Result(registered))
+	return end(c, step.Result(registered))
 }
 
-// end writes the result and leaves the root as the base has it.
-func end(result []byte) error {
+// end writes the result and leaves the root as the base has it. At last it
+// tells the result, which comes long before the file can be read: the file is
+// there when BuildKit has ended the container and kept what changed.
+func end(c run.Context, result []byte) error {
 	if err := run.WriteResult("result.json", result); err != nil {
 		return err
 	}
 	if err := unix.Chmod(run.Dir, 0o755); err != nil {
 		return os.NewSyscallError("chmod", err)
 	}
-	return store.ResetTimes("/")
+	if err := store.ResetTimes("/"); err != nil {
+		return err
+	}
+	if c.Settings.Tell {
+		_, _ = os.Stdout.Write(result) // who asked can read the file
+	}
+	return nil
 }

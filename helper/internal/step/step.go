@@ -98,6 +98,8 @@ type Settings struct {
 	Cores     int
 	Timeout   time.Duration
 	MaxSilent time.Duration
+	// Tell has the result printed on standard output, too, where nothing else is.
+	Tell bool
 }
 
 // settingsMark starts the settings at the end of a no_proxy value.
@@ -159,6 +161,8 @@ func (e Environment) Settings() (Settings, error) {
 			settings.Timeout = time.Duration(number) * time.Second
 		case "max-silent":
 			settings.MaxSilent = time.Duration(number) * time.Second
+		case "tell":
+			settings.Tell = number != 0
 		default:
 			return settings, fmt.Errorf("unknown setting %q", name)
 		}

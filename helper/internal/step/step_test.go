@@ -21,9 +21,10 @@ func TestSettings(t *testing.T) {
 		"proxy alone": {[]string{"no_proxy=localhost"}, Settings{}, ""},
 		"all": {
 			[]string{"no_proxy=localhost;nixbk:cores=4;timeout=60;max-silent=5"},
-			Settings{4, time.Minute, 5 * time.Second}, "",
+			Settings{Cores: 4, Timeout: time.Minute, MaxSilent: 5 * time.Second}, "",
 		},
 		"capitals": {[]string{"NO_PROXY=;nixbk:cores=2"}, Settings{Cores: 2}, ""},
+		"tell":     {[]string{"no_proxy=;nixbk:tell=1"}, Settings{Tell: true}, ""},
 		"unknown":  {[]string{"no_proxy=;nixbk:core=2"}, Settings{}, `unknown setting "core"`},
 		"negative": {[]string{"no_proxy=;nixbk:cores=-2"}, Settings{}, `setting "cores=-2" is not a number`},
 		"no value": {[]string{"no_proxy=;nixbk:cores"}, Settings{}, `setting "cores" is not a number`},

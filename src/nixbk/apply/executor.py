@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nixbk.apply.failures import (
@@ -16,6 +17,7 @@ from nixbk.apply.failures import (
 )
 from nixbk.apply.prober import ProbeMetError, is_miss
 from nixbk.buildkit.errors import BuildFailed
+from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError
 from nixbk.planner.compiler import FETCH_BUILDER, RESULT_FILE
 from nixbk.planner.knowledge import RealisationChangedError
@@ -27,6 +29,7 @@ from nixbk.planner.workshop import Flavour
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nixbk.apply.progress import Told
     from nixbk.apply.solver import Solver
     from nixbk.nix.store_path import StorePath
     from nixbk.planner.build_graph import BuildGraph
@@ -53,8 +56,41 @@ A_MOMENT_S: Final = 0.01
 class Watch(Protocol):
     """Takes note of a step that is about to run."""
 
-    def __call__(self, digest: str, step: StorePath, *, download: bool) -> None:
-        """Follow the vertex *digest*, which is *step*."""
+    def __call__(
+        self, digest: str, step: StorePath, *, download: bool, told: Told | None = None
+    ) -> None:
+        """Follow the vertex *digest*, which is *step*; see ``Progress.watch``."""
+
+
+class _LeantError(Exception):
+    """A step failed, and so did one that it had to wait for."""
+
+
+@dataclass(slots=True)
+class _Building:
+    """How far a run of the executor is.
+
+    Attributes:
+        schedule: which step may start next.
+        pool: its threads call the builder.
+        events: what happened to a step: its call ended, or its result was told before.
+        calls: of the steps that were begun and have not ended.
+        replaced: those of them that are ending, and in whose place another step has begun.
+        done: the result files of what was built.
+        unkept: of these, what is not kept for the next time yet.
+        lost: what failed because something that it leant on did.
+        met: why nothing new begins, if a probe got in the way.
+    """
+
+    schedule: Schedule
+    pool: ThreadPoolExecutor
+    events: SimpleQueue[tuple[StorePath, Future[bytes] | bytes]]
+    calls: dict[StorePath, Future[bytes]] = field(default_factory=dict)
+    replaced: set[StorePath] = field(default_factory=set)
+    done: dict[StorePath, bytes] = field(default_factory=dict)
+    unkept: list[StorePath] = field(default_factory=list)
+    lost: set[StorePath] = field(default_factory=set)
+    met: ProbeMetError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +102,7 @@ class Executor:
         graph: what is known; findings are noted in it.
         known: where findings are kept for the next time.
         jobs: how many derivations are built at once.
-        watch: told the digest of each step that is about to run.
+        watch: told the digest of each step that is about to run, and who wants its result early.
         keep_going: whether what does not need a failed derivation is built all the same.
         failed: derivations that failed, in this build or an earlier one of the same command.
     """
@@ -92,79 +128,106 @@ class Executor:
             RealisationChangedError: a rebuilt derivation left something new behind.
             ProbeMetError: to be tried again in a new build.
         """
-        schedule = Schedule(self.graph, to_build)
-        running: dict[Future[bytes], StorePath] = {}
-        done: dict[StorePath, bytes] = {}
-        unkept: list[StorePath] = []
-        met: ProbeMetError | None = None
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with ThreadPoolExecutor(2 * self.jobs) as pool:
+            building = _Building(Schedule(self.graph, to_build), pool, SimpleQueue())
             try:
-                while schedule:
-                    if met is None:  # else what runs may end; nothing new begins
-                        self._start(schedule, pool, running)
-                    if not running:
-                        break  # what is left needs what failed
-                    for future in self._finished(running, unkept, done):
-                        drv = running.pop(future)
-                        try:
-                            self._finish(schedule, drv, future, done)
-                        except ProbeMetError as error:
-                            met = error
-                        if drv in done:
-                            unkept.append(drv)
+                self._build(building)
             except BaseException:
                 self.solver.abandon()
                 raise
             finally:
-                self._keep(unkept, done)
-        if met:
-            raise met
+                self._keep(building)
+        if building.met:
+            raise building.met
         if self.failed:
-            waiting = [drv for drv in to_build if drv not in done and drv not in self.failed]
+            ended = building.done.keys() | self.failed.keys()
+            waiting = [drv for drv in to_build if drv not in ended]
             blocked = _blocked(self.graph, self.failed, waiting)
             place = {drv: index for index, drv in enumerate(to_build)}.__getitem__
             raise all_failed([self.failed[drv] for drv in sorted(self.failed, key=place)], blocked)
-        return frozenset(done)
+        return frozenset(building.done)
 
-    def _start(
-        self, schedule: Schedule, pool: ThreadPoolExecutor, running: dict[Future[bytes], StorePath]
-    ) -> None:
+    def _build(self, building: _Building) -> None:
+        """Build until nothing runs and nothing may start."""
+        while True:
+            if building.met is None:  # else what runs may end
+                self._start(building)
+            if not building.calls:
+                return  # what is left needs what failed
+            drv, event = self._next(building)
+            if isinstance(event, bytes):
+                self._hear(building, drv, event)
+            else:
+                self._end(building, drv, event)
+
+    def _start(self, building: _Building) -> None:
         """Have as much running as may be."""
-        while len(running) < self.jobs and (drv := schedule.take()):
-            step = self._step(drv)
-            if step is not None:
-                self._follow(drv, step)
-                running[pool.submit(self._build_step, drv, step)] = drv
+        while len(building.calls) - len(building.replaced) < self.jobs:
+            drv = building.schedule.take()
+            if drv is None:
+                return
+            self._begin(building, drv)
 
-    def _finished(
-        self,
-        running: Mapping[Future[bytes], StorePath],
-        unkept: list[StorePath],
-        done: Mapping[StorePath, bytes],
-    ) -> set[Future[bytes]]:
-        """What of *running* has ended, at least one; what is *unkept* is kept meanwhile."""
-        finished, _ = wait(running, A_MOMENT_S, FIRST_COMPLETED)
-        if not finished:
-            self._keep(unkept, done)
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-        return finished
+    def _begin(self, building: _Building, drv: StorePath) -> bool:
+        """Begin a step, and tell whether it was begun."""
+        leaning = building.schedule.leaning(drv)
+        if not leaning.isdisjoint(building.lost | self.failed.keys()):
+            building.lost.add(drv)
+            return False
+        step = self._step(drv)
+        if step is None:
+            return False
+        self._follow(drv, step, lambda result: building.events.put((drv, result)))
+        before = [building.calls[item] for item in leaning if item in building.calls]
+        call = building.pool.submit(self._build_step, drv, step, before)
+        building.calls[drv] = call
+        call.add_done_callback(lambda ended: building.events.put((drv, ended)))
+        return True
 
-    def _finish(
-        self,
-        schedule: Schedule,
-        drv: StorePath,
-        future: Future[bytes],
-        done: dict[StorePath, bytes],
-    ) -> None:
-        """Take note of how a build ended."""
+    def _next(self, building: _Building) -> tuple[StorePath, Future[bytes] | bytes]:
+        """What happens next; what is unkept is kept meanwhile."""
         try:
-            result = self._result(drv, future)
+            return building.events.get(timeout=A_MOMENT_S)
+        except Empty:
+            self._keep(building)
+            return building.events.get()
+
+    def _hear(self, building: _Building, drv: StorePath, result: bytes) -> None:
+        """A step is ending and its result is told: what waits for that may start.
+
+        BuildKit then has it wait, and begins it without a word from this client in between. The
+        result file is read all the same, once it is there, and has to say so as well.
+        """
+        if drv not in building.calls or building.met is not None:
+            return
+        try:
+            self.graph.realise(drv, Realisation.from_bytes(result))
+        except NixbkError:
+            return  # the file will tell
+        building.schedule.told(drv)
+        following = building.schedule.take_leaning(drv)
+        if following is not None and self._begin(building, following):
+            building.replaced.add(drv)
+
+    def _end(self, building: _Building, drv: StorePath, call: Future[bytes]) -> None:
+        """Take note of how a build ended."""
+        del building.calls[drv]
+        building.replaced.discard(drv)
+        try:
+            result = self._result(drv, call)
+        except _LeantError:
+            building.lost.add(drv)
+            return
+        except ProbeMetError as error:
+            building.met = error
+            return
         except DerivationFailedError as error:
             self._fail(drv, error)
             return
         self._note(drv, result)
-        schedule.done(drv)
-        done[drv] = result
+        building.schedule.done(drv)
+        building.done[drv] = result
+        building.unkept.append(drv)
 
     def _step(self, drv: StorePath) -> Step | None:
         """What is to be run for *drv*; None when it failed."""
@@ -183,9 +246,9 @@ class Executor:
         if not self.keep_going:
             raise failure
 
-    def _follow(self, drv: StorePath, step: Step) -> None:
+    def _follow(self, drv: StorePath, step: Step, told: Told | None = None) -> None:
         download = self.graph.lock.derivations[drv].builder == FETCH_BUILDER
-        self.watch(step.digest, drv, download=download)
+        self.watch(step.digest, drv, download=download, told=told)
 
     def _result(self, drv: StorePath, future: Future[bytes]) -> bytes:
         try:
@@ -203,18 +266,22 @@ class Executor:
             self.known.forget(self.graph.step(drv, Flavour.PROBE).digest)
             raise
 
-    def _keep(self, unkept: list[StorePath], done: Mapping[StorePath, bytes]) -> None:
-        """Keep the results of *unkept*, which then is empty, for the next time."""
-        while unkept:
-            drv = unkept.pop()
+    def _keep(self, building: _Building) -> None:
+        """Keep the results that are unkept for the next time."""
+        while building.unkept:
+            drv = building.unkept.pop()
             if self.graph.is_lasting(drv):
-                self.known.store(self.graph.step(drv, Flavour.PROBE).digest, done[drv])
+                self.known.store(self.graph.step(drv, Flavour.PROBE).digest, building.done[drv])
 
-    def _build_step(self, drv: StorePath, step: Step) -> bytes:
+    def _build_step(self, drv: StorePath, step: Step, before: Sequence[Future[bytes]]) -> bytes:
+        """Build a step and read its result file; *before* are calls that have to end first."""
         try:
             return self.solver.read(step.root, RESULT_FILE)
-        except BuildFailed as error:
-            if is_other_download(error):
+        except NixbkError as error:
+            wait(before)
+            if any(call.exception() is not None for call in before):
+                raise _LeantError from error
+            if isinstance(error, BuildFailed) and is_other_download(error):
                 raise self._explained(drv, error) from error
             raise
 

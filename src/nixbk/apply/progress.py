@@ -10,7 +10,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nixbk.apply.failures import REPORT
 from nixbk.apply.prober import is_miss_text
@@ -27,9 +27,15 @@ LOG_LINES: Final = 20
 TOLD_FETCHES: Final = 30
 """Of more than these, what is fetched is told in so many lines as there are tenths."""
 TENTHS: Final = 10
+STDOUT: Final = 1
+"""The ``stream`` that in a step of ours the helper alone writes, its result."""
 _NANOSECONDS: Final = 1_000_000_000
 _BUILD: Final = ("building", "built")
 _DOWNLOAD: Final = ("fetching", "fetched")
+
+
+Told: TypeAlias = "Callable[[bytes], object]"
+"""Takes the result file of a step that is about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class _Vertex:
     ended: bool = False
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     partial: str = ""
+    told: Told | None = None
+    result: bytes = b""
 
 
 @dataclass(slots=True)
@@ -113,11 +121,21 @@ class Progress:
         self._fetches = _Fetches(0, 0)
         self._lock = Lock()
 
-    def watch(self, digest: str, step: StorePath, *, download: bool = False) -> None:
-        """Follow the vertex *digest*, which is *step*."""
+    def watch(
+        self, digest: str, step: StorePath, *, download: bool = False, told: Told | None = None
+    ) -> None:
+        """Follow the vertex *digest*, which is *step*.
+
+        Args:
+            digest: of the vertex.
+            step: what it makes.
+            download: whether it is fetched and not built.
+            told: given the result file as the helper tells it, before BuildKit has ended the step.
+        """
         verbs = _DOWNLOAD if download else _BUILD
         with self._lock:
-            self._vertices.setdefault(digest, _Vertex(step, verbs))
+            vertex = self._vertices.setdefault(digest, _Vertex(step, verbs))
+            vertex.told, vertex.result = told, b""
 
     def on_status(self, status: StatusResponse) -> None:
         """Take one message of BuildKit's status stream."""
@@ -133,7 +151,9 @@ class Progress:
             # what a step printed last comes with its end
             for entry in status.logs:
                 logging = self._vertices.get(entry.vertex)
-                if logging is not None:
+                if logging is not None and entry.stream == STDOUT:
+                    _take_result(logging, entry.msg)
+                elif logging is not None:
                     if self.keep is not None:
                         self.keep.add(logging.step, entry.msg)
                     self._take_log(logging, entry.msg.decode("utf-8", "replace"))
@@ -229,6 +249,14 @@ class Progress:
             vertex.log.append(line.rstrip("\r"))
             if self._logs and not line.startswith(REPORT):
                 self.say(f"{_name(vertex.step)}> {vertex.log[-1]}")
+
+
+def _take_result(vertex: _Vertex, data: bytes) -> None:
+    """Hand on a result once all of its one line is there."""
+    vertex.result += data
+    if vertex.told is not None and vertex.result.endswith(b"\n"):
+        vertex.told(vertex.result)
+        vertex.told = None
 
 
 def _name(step: StorePath) -> str:

@@ -140,5 +140,6 @@ class Operations:
             cores=self._workshop.cores,
             timeout_s=self._workshop.timeout_s,
             max_silent_s=self._workshop.max_silent_s,
+            tell=True,
         )
         return replace(proxy, no=proxy.no + settings)

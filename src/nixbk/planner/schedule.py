@@ -1,8 +1,12 @@
 """Which step may start next. Pure, but it remembers.
 
-A step may start when every step that makes one of its inputs, closure included, is done. That
-closure is found as results come in, so a step whose last known blocker finishes may find another
-behind it. Of the steps that may start, the one with the longest way still above it goes first.
+A step may start when the result of every step that makes one of its inputs, closure included, is
+known. That closure is found as results come in, so a step whose last known blocker finishes may
+find another behind it. Of the steps that may start, the one with the longest way still above it
+goes first.
+
+A result may be told before its step has ended. What starts because of it leans on that step: the
+builder has it wait for the end.
 """
 
 from __future__ import annotations
@@ -30,19 +34,35 @@ class Schedule:
         self._blockers: dict[StorePath, set[StorePath]] = {}
         self._blocked: dict[StorePath, list[StorePath]] = {}
         self._ready: list[tuple[int, int, StorePath]] = []
+        self._ending: set[StorePath] = set()
+        self._leaning: dict[StorePath, frozenset[StorePath]] = {}
         for drv in to_build:
             self._consider(drv)
-
-    def __bool__(self) -> bool:
-        """Whether anything is not done."""
-        return bool(self._open)
 
     def take(self) -> StorePath | None:
         """The next derivation that may start, None when none may."""
         return heapq.heappop(self._ready)[2] if self._ready else None
 
+    def take_leaning(self, on: StorePath) -> StorePath | None:
+        """The same, if it leans on the step *on*."""
+        found = self._ready and on in self.leaning(self._ready[0][2])
+        return self.take() if found else None
+
+    def leaning(self, drv: StorePath) -> frozenset[StorePath]:
+        """The steps that *drv* needs and that were still ending when it could start."""
+        return self._leaning.get(drv, frozenset())
+
+    def told(self, drv: StorePath) -> None:
+        """Note that the realisation of *drv* was put in the graph, while its step is ending."""
+        self._ending.add(drv)
+        self._release(drv)
+
     def done(self, drv: StorePath) -> None:
         """Note that *drv* was built and its realisation put in the graph."""
+        self._ending.discard(drv)
+        self._release(drv)
+
+    def _release(self, drv: StorePath) -> None:
         self._open.discard(drv)
         for blocked in self._blocked.pop(drv, ()):
             blockers = self._blockers[blocked]
@@ -56,6 +76,8 @@ class Schedule:
         steps = {graph.producer(path) for path in known} | unknown
         blockers = steps & self._open
         if not blockers:
+            if not steps.isdisjoint(self._ending):
+                self._leaning[drv] = frozenset(steps & self._ending)
             heapq.heappush(self._ready, (-self._heights[drv], self._order[drv], drv))
             return
         self._blockers[drv] = blockers

@@ -171,10 +171,26 @@ def _address(content_address: str) -> dict[str, str]:
 
 
 def run_settings(
-    *, cores: int | None = None, timeout_s: int | None = None, max_silent_s: int | None = None
+    *,
+    cores: int | None = None,
+    timeout_s: int | None = None,
+    max_silent_s: int | None = None,
+    tell: bool = False,
 ) -> str:
-    """The text of settings that must not change a cache key, empty when there are none."""
-    settings = {"cores": cores, "timeout": timeout_s, "max-silent": max_silent_s}
+    """The text of settings that must not change a cache key, empty when there are none.
+
+    Args:
+        cores: what ``NIX_BUILD_CORES`` is to be; None for all there are.
+        timeout_s: how long a build may take; None for ever.
+        max_silent_s: how long a build may print nothing; None for ever.
+        tell: whether the result is printed as well, on standard output.
+    """
+    settings = {
+        "cores": cores,
+        "timeout": timeout_s,
+        "max-silent": max_silent_s,
+        "tell": 1 if tell else None,
+    }
     given = [f"{name}={value}" for name, value in settings.items() if value is not None]
     return f";nixbk:{';'.join(given)}" if given else ""
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from engines import ONE_OF_EACH
-from projects import derivation_name
 
-from nixbk.apply.progress import Progress
+from nixbk.apply.progress import STDOUT, Progress
 from nixbk.apply.project import open_project
 from nixbk.apply.service import apply_plan
 from nixbk.apply.workbench import Settings
@@ -21,23 +20,31 @@ if TYPE_CHECKING:
 
 
 class Witness(Progress):
-    """Notes every run of every operation that BuildKit tells of."""
+    """Notes every run of every operation that BuildKit tells of, and every result of a helper.
+
+    BuildKit tells of an operation also when it looks for it in its cache. What runs prints.
+    """
 
     def __init__(self) -> None:
         super().__init__(lambda _: None)
         self.runs: dict[tuple[str, int], Vertex] = {}
+        self.results: set[tuple[str, int]] = set()
+        self.names: dict[str, str] = {}
 
     def on_status(self, status: StatusResponse) -> None:
         """Take one message."""
         for vertex in status.vertexes:
+            self.names[vertex.digest] = vertex.name
             if vertex.HasField("completed") and not vertex.cached:
                 self.runs[vertex.digest, vertex.started.ToNanoseconds()] = vertex
+        for log in status.logs:
+            if log.stream == STDOUT:
+                self.results.add((log.vertex, log.timestamp.ToNanoseconds()))
         super().on_status(status)
 
     def execs(self) -> Counter[str]:
         """How often each derivation ran."""
-        names = {derivation_name(str(step)) for step in self.ran}
-        return Counter(run.name for run in self.runs.values() if run.name in names)
+        return Counter(self.names[digest] for digest, _ in self.results)
 
     def most_at_once(self, prefix: str) -> int:
         """How many derivations with such a name ran at the same time."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from locks import drv_path
 
 from nixbk.apply.logs import StepLogs
-from nixbk.apply.progress import Progress
+from nixbk.apply.progress import STDOUT, Progress
 from nixbk.planner.workshop import PROBE_IP
 from nixbk.proto.control_pb2 import StatusResponse, Vertex, VertexLog
 
@@ -69,3 +69,20 @@ def test_a_step_that_was_cached(tmp_path: Path) -> None:
     message.vertexes[0].cached = True
     said, log, ran = followed(tmp_path, message)
     assert (said, log, ran) == ([], b"one", set())
+
+
+def test_a_result_that_is_told(tmp_path: Path) -> None:
+    """It is handed on once, whole, and is no part of the log."""
+    told: list[bytes] = []
+    said: list[str] = []
+    with StepLogs(tmp_path) as kept:
+        progress = Progress(said.append, logs=True, keep=kept)
+        progress.watch("sha256:a", APP, told=told.append)
+        for text in (b'{"out', b'puts":{}}\n', b"more\n"):
+            message = status(b"line\n")
+            message.logs.append(VertexLog(vertex="sha256:a", stream=STDOUT, msg=text))
+            progress.on_status(message)
+        progress.on_status(status(end=True))
+    assert told == [b'{"outputs":{}}\n']
+    assert b"".join(kept.read(APP) or ()) == b"line\n" * 3
+    assert [line for line in said if "outputs" in line] == []
