@@ -3,7 +3,8 @@
 Real Nix makes both closures and their caches, once; they are kept in the user's cache folder.
 
 * *large*: some 300 store paths, a gigabyte of this machine's own files together.
-* *small*: 2,000 files of some bytes, which refer to each other.
+* *small*: 2,000 files of 5 kB, which refer to each other. Of those that are shorter than a symlink
+  can be, nixbk asks for their content, too.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def large(places: Places, compression: str) -> Closure:
 
 def small(places: Places) -> Closure:
     """The small closure."""
-    return _closure(places, places.scratch / "closure-small", "none", _small)
+    return _closure(places, places.scratch / "closure-files", "none", _small)
 
 
 def _closure(

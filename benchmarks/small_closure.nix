@@ -1,5 +1,6 @@
 # COUNT small store paths, made fifty at a time, and one that refers to all.
-# Every path refers to up to four of those that were made before it.
+# Every path refers to up to four of those that were made before it, and is too
+# long to be a symlink.
 { count, nonce }:
 let
   inherit (builtins) concatMap elemAt filter genList length;
@@ -15,7 +16,7 @@ let
     args = [ "sh" "-euc" script ];
   } // arguments);
   make = n: run "small-${toString n}" { inherit outputs; } (toString (map (output: ''
-    echo ${toString (map (m: (elemAt makers m).${output}) (before n))} > ''$${output}
+    printf '%s%5000s' "${toString (map (m: (elemAt makers m).${output}) (before n))}" > ''$${output}
   '') outputs));
   all = concatMap (maker: map (output: maker.${output}) outputs) makers;
 in

@@ -13,6 +13,8 @@ It says neither where the archive is nor how it is compressed.
 
 Base 64 is printed with its padding, and read without it, too.
 
+The library is libsodium, as it is Nix's: what is a signature for one is one for the other.
+
 Source: Nix ``src/libutil/signature/local-keys.cc``; ``ValidPathInfo::fingerprint``,
 Nix ``src/libstore/path-info.cc``.
 """
@@ -31,7 +33,7 @@ from nixbk.errors import NixbkError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from nacl.signing import VerifyKey
 
     from nixbk.nix.hashes import Hash
     from nixbk.nix.store_path import StorePath
@@ -136,13 +138,13 @@ class PublicKey:
 
         Source: ``PublicKey::verifyDetachedAnon``, Nix ``src/libutil/signature/local-keys.cc``.
         """
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - slow to import
+        from nacl.exceptions import BadSignatureError  # noqa: PLC0415 - slow to import
 
         if len(signature) != _SIGNATURE_BYTES:
             return False
         try:
-            _loaded(self.key).verify(signature, data)
-        except (InvalidSignature, ValueError):  # ValueError: the bytes are no point of the curve
+            _loaded(self.key).verify(data, signature)
+        except BadSignatureError:
             return False
         return True
 
@@ -189,21 +191,16 @@ class SecretKey:
 
         Source: ``SecretKey::generate``, Nix ``src/libutil/signature/local-keys.cc``.
         """
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - slow
-            Ed25519PrivateKey,
-        )
+        from nacl.signing import SigningKey  # noqa: PLC0415 - slow to import
 
-        return cls(name, Ed25519PrivateKey.generate().private_bytes_raw())
+        return cls(name, bytes(SigningKey.generate()))
 
     @property
     def public(self) -> PublicKey:
         """The key that verifies what this one signs."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - slow
-            Ed25519PrivateKey,
-        )
+        from nacl.signing import SigningKey  # noqa: PLC0415 - slow to import
 
-        key = Ed25519PrivateKey.from_private_bytes(self.seed).public_key()
-        return PublicKey(self.name, key.public_bytes_raw())
+        return PublicKey(self.name, bytes(SigningKey(self.seed).verify_key))
 
     def to_text(self) -> str:
         """The text of the key, for its file alone; the inverse of `parse`."""
@@ -214,12 +211,9 @@ class SecretKey:
 
         Source: ``SecretKey::signDetached``, Nix ``src/libutil/signature/local-keys.cc``.
         """
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - slow
-            Ed25519PrivateKey,
-        )
+        from nacl.signing import SigningKey  # noqa: PLC0415 - slow to import
 
-        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(data)
-        return str(Signature(self.name, signature))
+        return str(Signature(self.name, SigningKey(self.seed).sign(data).signature))
 
 
 def verify(data: bytes, signature: str, keys: Mapping[str, PublicKey]) -> bool:
@@ -241,13 +235,11 @@ def verify(data: bytes, signature: str, keys: Mapping[str, PublicKey]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _loaded(key: bytes) -> Ed25519PublicKey:
+def _loaded(key: bytes) -> VerifyKey:
     """The key as the library has it."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - slow
-        Ed25519PublicKey,
-    )
+    from nacl.signing import VerifyKey  # noqa: PLC0415 - slow to import
 
-    return Ed25519PublicKey.from_public_bytes(key)
+    return VerifyKey(key)
 
 
 def _parse(what: str, text: str, shown: str) -> tuple[str, bytes]:

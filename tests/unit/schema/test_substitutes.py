@@ -362,7 +362,7 @@ def test_a_lock_without_substitutes_needs_no_cryptography(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is slow to load, and on the way of each plan."""
-    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    monkeypatch.setitem(sys.modules, "nacl.exceptions", None)
     assert verify_substitutes(WHOLE, _manifest(KEY)) == []
     with pytest.raises(ImportError):
         verify_substitutes(PART, _manifest(KEY))

@@ -293,6 +293,6 @@ def _load() -> None:
     for name in (
         "sqlite3",
         "nixbk.resolve.caches.many",
-        "cryptography.hazmat.primitives.asymmetric.ed25519",
+        "nacl.signing",
     ):
         importlib.import_module(name)
