@@ -9,13 +9,13 @@ it may lack the network that this client has.
 
 from __future__ import annotations
 
-import io
 from contextlib import ExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from nixbk.apply.pieces import Pieces
 from nixbk.buildkit.uploads import URL_PREFIX, Upload
 from nixbk.errors import NixbkError
 from nixbk.nix.hashes import Hash, HashAlgorithm
@@ -150,8 +150,8 @@ class Archives:
             self._faults[digest] = error
 
 
-class _Checked(io.RawIOBase):
-    """A file as it comes in pieces, of which no more than one is kept.
+class _Checked(Pieces):
+    """An archive as it comes.
 
     The builder checks it as well, but cannot say whose fault it is when it is another one.
     """
@@ -159,39 +159,22 @@ class _Checked(io.RawIOBase):
     def __init__(
         self, chunks: Iterator[bytes], archive: LockedArchive, note: Callable[[NixbkError], None]
     ) -> None:
-        self._chunks = chunks
+        super().__init__(chunks)
         self._archive = archive
         self._note = note
         self._hash = sha256()
-        self._rest = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next piece, at most *size* bytes; nothing at the end.
-
-        Raises:
-            OSError: the cache failed, or gave another file.
-        """
+    def take(self) -> bytes:
+        """See `Pieces`; the end is none when the cache gave another file."""
         try:
-            if not self._rest:
-                self._rest = next((chunk for chunk in self._chunks if chunk), b"")
-                self._hash.update(self._rest)
-                if not self._rest:
-                    self._check()
+            piece = super().take()
+            self._hash.update(piece)
+            if not piece:
+                self._check()
         except NixbkError as error:
             self._note(error)
-            raise OSError(0, error.message) from error
-        end = len(self._rest) if size < 0 else size
-        piece, self._rest = self._rest[:end], self._rest[end:]
+            raise
         return piece
-
-    def close(self) -> None:
-        end = getattr(self._chunks, "close", None)
-        if end is not None:
-            end()
-        super().close()
 
     def _check(self) -> None:
         found = Hash(HashAlgorithm.SHA256, self._hash.digest())

@@ -25,6 +25,9 @@ HEADER_PREFIX: Final = "HTTP_AUTH_HEADER_"
 class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
     """The secrets of a session, looked for when they are asked for.
 
+    Attributes:
+        netrc: the file of logins, if there is one.
+
     Args:
         chosen: the user's netrc file; None for ``$NETRC``, then ``~/.netrc``.
         environ: the user's environment.
@@ -34,22 +37,22 @@ class Logins(Mapping[str, "bytes | Callable[[], bytes]"]):
     """
 
     def __init__(self, chosen: Path | None, environ: Mapping[str, str]) -> None:
-        self._netrc = netrc_file(chosen, environ)
+        self.netrc = netrc_file(chosen, environ)
         self._certificates = _certificates(environ)
 
     def __getitem__(self, name: str) -> bytes | Callable[[], bytes]:
-        if name == NETRC_SECRET and self._netrc is not None:
-            return partial(_read, self._netrc)
+        if name == NETRC_SECRET and self.netrc is not None:
+            return partial(_read, self.netrc)
         if name == CA_SECRET and self._certificates is not None:
             return partial(_read, self._certificates)
-        if name.startswith(HEADER_PREFIX) and self._netrc is not None:
-            login = authorization(name.removeprefix(HEADER_PREFIX), None, self._netrc)
+        if name.startswith(HEADER_PREFIX) and self.netrc is not None:
+            login = authorization(name.removeprefix(HEADER_PREFIX), None, self.netrc)
             if login is not None:
                 return login.encode()
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        if self._netrc is not None:
+        if self.netrc is not None:
             yield NETRC_SECRET
         if self._certificates is not None:
             yield CA_SECRET

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nixbk.apply.archives import Archives
 from nixbk.apply.cache_places import ImportWatch
+from nixbk.apply.downloads import Downloads
 from nixbk.apply.interruptible import Interruption
 from nixbk.apply.logins import Logins
 from nixbk.apply.realisations import RealisationCache
@@ -144,6 +145,7 @@ class Workbench:
         failed: derivations that failed while others went on.
         read: derivations whose results were read from the builder's cache, and noted in *known*.
         archives: what binary caches have.
+        downloads: where sources are downloaded from.
         lost: substitutes that cannot be fetched and are built instead.
     """
 
@@ -156,6 +158,7 @@ class Workbench:
     definitions: Definitions
     settings: Settings
     archives: Archives
+    downloads: Downloads
     lost: set[StorePath] = field(default_factory=set)
     failed: dict[StorePath, DerivationFailedError] = field(default_factory=dict)
     read: set[StorePath] = field(default_factory=set)
@@ -185,7 +188,8 @@ class Workbench:
         internal = progress is None  # a question, and no build of anybody's history
         with self.begin(internal=internal, on_status=on_status) as build:
             self._require_platform(build.capabilities)
-            self.archives.builder_logs_in = HTTP_LOGINS in build.capabilities.llb
+            logs_in = HTTP_LOGINS in build.capabilities.llb
+            self.archives.builder_logs_in = self.downloads.builder_logs_in = logs_in
             yield build
             build.finish(Result())
 
@@ -248,6 +252,7 @@ def open_workbench(
     archives = Archives(lock, caches, settings.environ)
     logins = Logins(settings.netrc_file, settings.environ)
     uploads = Uploads()
+    downloads = Downloads(logins.netrc, uploads, settings.environ)
     workshop = Workshop(
         platform=platform,
         build_helper=_helper("build", platform, uploads),
@@ -263,6 +268,7 @@ def open_workbench(
         features=frozenset(lock.features),
         probes_have_helpers=bool(settings.cache.imports),
         archive_url=archives.url,
+        download_url=downloads.url,
     )
     faults: list[NixbkError] = []
     for source in lock.sources.values():
@@ -276,11 +282,13 @@ def open_workbench(
     archives.offer(uploads)
     with ExitStack() as stack:
         stack.callback(archives.close)
+        stack.callback(downloads.close)
         known = RealisationCache(settings.cache_folder / REALISATIONS_FILE)
         stack.callback(known.close)
         client = stack.enter_context(connect(resolve_builder(settings.builder, settings.environ)))
         settings.interruption.calls(client.cancel)
         settings.interruption.calls(archives.close)
+        settings.interruption.calls(downloads.close)
         session = stack.enter_context(
             client.session(
                 Attachables(
@@ -304,6 +312,7 @@ def open_workbench(
             Definitions(),
             settings,
             archives,
+            downloads,
             _imports=watch,
         )
 

@@ -280,10 +280,9 @@ class Compiler(Operations):
         document = fetch_document(derivation, recipe.outputs["out"])
         content = derivation.outputs["out"].content_hash
         assert content is not None  # noqa: S101  it is a download
-        name = derivation.name
-        download = self._download(
-            _url_of(derivation), content.digest.hex(), f"download of {name}", origin
-        )
+        name, digest = derivation.name, content.digest.hex()
+        url = self._workshop.download_url(_url_of(derivation), digest)
+        download = self._download(url, digest, f"download of {name}", origin)
         mounts = [Mount("/.nixbk/fetched", source=download, content_cache="off")]
         return self._step("fetch", document, mounts, name=name, origin=origin, key=key)
 

@@ -38,6 +38,10 @@ def _no_archive(archive: LockedArchive) -> str:
     raise NixbkError("no binary cache is known", where=archive.substituter)
 
 
+def _from_its_server(url: str, _sha256: str) -> str:
+    return url
+
+
 class Flavour(Enum):
     """What an operation is for; the cache cannot tell them apart."""
 
@@ -81,6 +85,7 @@ class Workshop:
         nonce: fresh for each command; keys the steps that are built each time.
         features: system features granted beside Nix's usual ones.
         archive_url: where the builder gets a file of a binary cache.
+        download_url: where the builder gets a download, by its URL and SHA-256.
         probes_have_helpers: whether the helpers are sent for probes, too.
     """
 
@@ -97,6 +102,7 @@ class Workshop:
     nonce: str = ""
     features: frozenset[str] = frozenset()
     archive_url: Callable[[LockedArchive], str] = _no_archive
+    download_url: Callable[[str, str], str] = _from_its_server
     probes_have_helpers: bool = False
 
 
