@@ -98,6 +98,14 @@ class Bench:
         self.rooted = False
         self.uploads = Uploads()
 
+    def is_able(self, capability: str) -> bool:
+        """Whether the engine has a capability of LLB."""
+        with (
+            self._client.session(Attachables()) as session,
+            self._client.build(session, internal=True) as build,
+        ):
+            return capability in build.capabilities.llb
+
     def upload(self, data: bytes, filename: str, mode: int = 0o644) -> Output:
         """A source of *data* as one file."""
         digest = Hash(HashAlgorithm.SHA256, hashlib.sha256(data).digest()).base16()

@@ -42,6 +42,8 @@ _FIRST_PAUSE_S: Final = 0.005
 _LONGEST_PAUSE_S: Final = 0.25
 _LOG_WAIT_S: Final = 1.0
 _END_WAIT_S: Final = 15.0
+# a step that somebody else builds as well goes on, and nobody tells which those are
+_STEPS_WAIT_S: Final = 3.0
 # registries that tell nobody what they have say the second
 _NO_IMAGE: Final = ("not found", "repository does not exist")
 _CANCELLED: Final = "the build was cancelled"
@@ -81,6 +83,7 @@ class GatewayBuild:
         self._abandoned = False
         self._cancelled = False
         self._begun = False
+        self._driven = False  # the builder does what is called for, and nothing else
         self._cache_imports = [
             gateway_pb2.CacheOptionsEntry(Type=option.type, Attrs=option.attrs)
             for option in cache_imports
@@ -136,6 +139,8 @@ class GatewayBuild:
             self.cancel()
             self._end("")
             raise
+        with self._lock:
+            self._driven = True
         return self
 
     def __exit__(
@@ -240,6 +245,10 @@ class GatewayBuild:
         Raises:
             BuilderError: an exporter failed.
         """
+        with self._lock:
+            self._driven = False
+            if self._cancelled:
+                raise BuildCancelledError(_CANCELLED)
         self._return(gateway_pb2.ReturnRequest(result=result_message(result)))
         response = self._await_solve()
         self._finished = True
@@ -269,15 +278,16 @@ class GatewayBuild:
             call.cancel()
 
     def cancel(self) -> None:
-        """End the build at once, from any thread or a signal handler.
+        """End the build, from any thread or a signal handler.
 
-        Calls that wait raise ``BuildCancelledError``.
+        Calls that wait raise ``BuildCancelledError``. The builder has let go of everything when the
+        build's block is left.
         """
         self.abandon()
         with self._lock:
             self._cancelled = True
-            begun = self._begun
-        if begun:
+            waits = self._begun and not self._driven
+        if waits:
             self._solve.cancel()
 
     def _return(self, request: gateway_pb2.ReturnRequest) -> None:
@@ -340,7 +350,7 @@ class GatewayBuild:
         Args:
             method: of the bridge.
             request: its argument.
-            last: whether the call is made for an abandoned build, too.
+            last: whether the call is made for an abandoned or cancelled build, too.
             limit_s: how long it may take; None for ever.
             on_wait: called once the call is under way.
         """
@@ -349,7 +359,7 @@ class GatewayBuild:
         )
         with self._lock:
             self._calls.add(call)
-            unwanted = self._cancelled or (self._abandoned and not last)
+            unwanted = self._abandoned and not last
         if unwanted:
             call.cancel()
         done = threading.Event()
@@ -389,10 +399,12 @@ class GatewayBuild:
 
     def _end(self, why: str) -> None:
         try:
-            if not (self._finished or self._cancelled):
+            if self._driven and not self._finished:
                 self.abandon()
+                self._status.settle(_STEPS_WAIT_S)
                 with suppress(BuilderError):
                     self.fail(why)
+                self._driven = False
             if not self._finished:
                 self.cancel()
                 # the stream ends when nothing of the build is left on the builder

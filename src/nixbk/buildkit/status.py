@@ -24,7 +24,7 @@ _PAUSE_BYTES: Final = 2 * _TAIL_BYTES
 
 
 class LogTails:
-    """The last output of every operation that runs or has failed; bounded in size.
+    """What runs, and the last output of every operation that does or has failed; bounded in size.
 
     An operation's lines are forgotten when it ends well.
     """
@@ -33,6 +33,7 @@ class LogTails:
         self._changed = threading.Condition()
         self._tails: dict[str, bytearray] = {}
         self._failed: dict[str, str] = {}
+        self._running: set[str] = set()
         self._closed = False
 
     def add(self, status: control_pb2.StatusResponse) -> None:
@@ -44,6 +45,10 @@ class LogTails:
                 if len(tail) > _PAUSE_BYTES:
                     del tail[:-_TAIL_BYTES]
             for vertex in status.vertexes:
+                if vertex.HasField("completed"):
+                    self._running.discard(vertex.digest)
+                elif vertex.HasField("started"):
+                    self._running.add(vertex.digest)
                 if vertex.error:
                     self._failed[vertex.digest] = vertex.name
                 elif vertex.HasField("completed"):
@@ -55,6 +60,11 @@ class LogTails:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def settle(self, wait_s: float) -> bool:
+        """Wait until no operation runs, and tell whether none does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or not self._running, wait_s)
 
     def lines(self, vertex: str, *, wait_s: float) -> tuple[str, tuple[str, ...]]:
         """Return the name and the last lines of *vertex*, once its failure is known here too.
@@ -92,6 +102,10 @@ class StatusReader:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def settle(self, wait_s: float) -> bool:
+        """Wait until nothing of the build runs on the builder, and tell whether nothing does."""
+        return threading.current_thread() is self._thread or self.tails.settle(wait_s)
 
     def stop(self) -> None:
         """Read no further."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from nixbk.buildkit.convert import capabilities_of, platform_message, platform_name, result_message
@@ -45,6 +47,23 @@ def test_a_closed_stream_is_not_waited_for() -> None:
     tails.add(_log("x", b"\xffbyte\n"))
     tails.close()
     assert tails.lines("x", wait_s=60) == ("", ("\ufffdbyte",))
+
+
+def test_what_runs_is_waited_for() -> None:
+    """Nothing runs before the first operation and after the last, or when the stream has ended."""
+    tails = LogTails()
+    assert tails.settle(0)
+    for digest in ("one", "two"):
+        begun = control_pb2.Vertex(digest=digest)
+        begun.started.seconds = 1
+        tails.add(control_pb2.StatusResponse(vertexes=[begun]))
+    tails.add(_end("one", "context canceled"))
+    assert not tails.settle(0)
+    threading.Timer(0.01, tails.add, [_end("two")]).start()
+    assert tails.settle(60)
+    tails.add(control_pb2.StatusResponse(vertexes=[begun]))
+    tails.close()
+    assert tails.settle(60)
 
 
 RESULTS = {
