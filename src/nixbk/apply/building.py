@@ -46,6 +46,8 @@ def build_missing(
             raise refused(graph.lock, drv, why) from why
     try:
         with bench.solving(progress) as solver:
+            if bench.downloads.has_logins:
+                _ = solver.build  # says whether it takes logins, before the first step is made
             return Executor(
                 solver,
                 graph,

@@ -47,6 +47,11 @@ class Downloads:
         self._ends = ExitStack()
         self._lock = Lock()
 
+    @property
+    def has_logins(self) -> bool:
+        """Whether it matters what the builder does with logins."""
+        return self._netrc is not None
+
     def url(self, url: str, sha256: str) -> str:
         """Where the builder gets a download: where it is, or through the session.
 
