@@ -262,7 +262,7 @@ class GatewayBuild:
         request = gateway_pb2.ReturnRequest()
         request.error.code = grpc.StatusCode.UNKNOWN.value[0]
         request.error.message = message
-        self._return(request)
+        self._return(request, limit_s=_END_WAIT_S)
         # its answer is the last thing of a build; the steps are gone by then
         self._finished = self._solve_ended.wait(_END_WAIT_S)
 
@@ -290,11 +290,11 @@ class GatewayBuild:
         if waits:
             self._solve.cancel()
 
-    def _return(self, request: gateway_pb2.ReturnRequest) -> None:
+    def _return(self, request: gateway_pb2.ReturnRequest, limit_s: float | None = None) -> None:
         if not (request.HasField("result") or request.HasField("error")):
             raise AssertionError("a Return without result or error crashes the daemon")
         try:
-            self._bridge(methods.BRIDGE_RETURN, request, last=True)
+            self._bridge(methods.BRIDGE_RETURN, request, last=True, limit_s=limit_s)
         except BuilderError:
             # the build may have ended for a reason of its own, which tells more
             if self._solve_ended.wait(1):
