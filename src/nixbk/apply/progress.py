@@ -253,10 +253,12 @@ class Progress:
 
 def _take_result(vertex: _Vertex, data: bytes) -> None:
     """Hand on a result once all of its one line is there."""
+    if vertex.told is None:
+        return  # nobody asked, or it came before
     vertex.result += data
-    if vertex.told is not None and vertex.result.endswith(b"\n"):
+    if vertex.result.endswith(b"\n"):
         vertex.told(vertex.result)
-        vertex.told = None
+        vertex.told, vertex.result = None, b""
 
 
 def _name(step: StorePath) -> str:
