@@ -2,18 +2,21 @@
 
 BuildKit keeps every definition that a build was sent until the build ends, and the definitions of
 a large graph grow with every step. So a build that was sent much is followed by another: steps
-under way end where they began, new ones begin in the new build, and BuildKit's cache, which both
-share, loses nothing.
+under way end where they began, and new ones begin in the new build.
+
+A step that ran in a build which has not ended looks to another build of BuildKit before 0.32 as if
+it had no cache key: all that needs it would run again. There new steps wait until the build before
+theirs has ended.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Final, Self
 
-from nixbk.buildkit.errors import BuildFailed
+from nixbk.buildkit.errors import BuildCancelledError, BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.llb.marshal import MAX_DEFINITION_BYTES, Marshaller
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 BUILD_BYTES: Final = 64 * 1024 * 1024
 PIECE_BYTES: Final = 4 * 1024 * 1024
+NEW_IN_0_32: Final = "passthroughop"
 
 
 class Definitions:
@@ -93,7 +97,8 @@ class Solver:
     faults: Sequence[NixbkError] = ()
     build_bytes: int = BUILD_BYTES
     _builds: list[_Running] = field(default_factory=list)
-    _lock: Lock = field(default_factory=Lock)
+    _abandoned: bool = False
+    _changed: Condition = field(default_factory=Condition)
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +109,7 @@ class Solver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._lock:
+        with self._changed:
             builds, self._builds = self._builds, []
         ends = ExitStack()
         for running in builds:
@@ -170,9 +175,11 @@ class Solver:
                 offset += len(piece)
 
     def abandon(self) -> None:
-        """Abandon everything under way."""
-        with self._lock:
+        """Abandon everything under way, for good; calls raise ``BuildCancelledError``."""
+        with self._changed:
+            self._abandoned = True
             builds = list(self._builds)
+            self._changed.notify_all()
         for running in builds:
             running.build.abandon()
 
@@ -200,20 +207,33 @@ class Solver:
         try:
             yield running.build
         finally:
-            with self._lock:
+            with self._changed:
                 running.users -= 1
-                over = running.users == 0 and running.sent_bytes > self.build_bytes
-                if over and running in self._builds:
+                if running.users == 0 and self._is_full(running) and running in self._builds:
                     self._builds.remove(running)
+                    self._changed.notify_all()
                     running.stack.close()
 
     def _lease(self, size_bytes: int) -> _Running:
-        with self._lock:
+        with self._changed:
+            self._changed.wait_for(self._may_begin)
+            if self._abandoned:
+                raise BuildCancelledError("the build was cancelled")
             current = self._builds[-1] if self._builds else None
-            if current is None or current.sent_bytes > self.build_bytes:
+            if current is None or self._is_full(current):
                 stack = ExitStack()
                 current = _Running(stack.enter_context(self.begin()), stack)
                 self._builds.append(current)
             current.users += 1
             current.sent_bytes += size_bytes
             return current
+
+    def _may_begin(self) -> bool:
+        """Whether a call finds a build, or may begin one."""
+        if self._abandoned or not self._builds:
+            return True
+        last = self._builds[-1]
+        return not self._is_full(last) or NEW_IN_0_32 in last.build.capabilities.llb
+
+    def _is_full(self, running: _Running) -> bool:
+        return running.sent_bytes > self.build_bytes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,9 @@ from benches import WORKSHOP, Bench
 from locks import drv_path, make_lock
 from memory_buildkit import MemoryBuild, MemoryCache, result_of
 
-from nixbk.apply.solver import Solver
+from nixbk.apply.solver import NEW_IN_0_32, Solver
+from nixbk.buildkit.errors import BuildCancelledError
+from nixbk.buildkit.protocols import Capabilities
 from nixbk.planner.build_graph import BuildGraph
 from nixbk.planner.compiler import RESULT_FILE
 from nixbk.planner.realisation import Realisation
@@ -18,15 +22,54 @@ from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from nixbk.buildkit.protocols import Ref
+    from nixbk.proto import ops_pb2
 
 GRAPH = {f"d{i}": [f"d{i - 1}"] if i else [] for i in range(8)}
 
 
+class Slow(MemoryBuild):
+    """A build whose steps end when they may, or when they are abandoned."""
+
+    def __init__(self, cache: MemoryCache, able: frozenset[str]) -> None:
+        super().__init__(cache, result_of({}))
+        self.capabilities = Capabilities(able, frozenset())
+        self.begun = Event()
+        self.may_end = Event()
+
+    def solve(
+        self,
+        definition: ops_pb2.Definition,
+        *,
+        evaluate: bool = True,
+        limit_s: float | None = None,
+    ) -> Ref | None:
+        """Evaluate it, slowly."""
+        self.begun.set()
+        assert self.may_end.wait(20)
+        if self.cancelled:
+            raise BuildCancelledError("cancelled")
+        return super().solve(definition, evaluate=evaluate, limit_s=limit_s)
+
+    def abandon(self) -> None:
+        """End what is under way."""
+        self.cancelled = True
+        self.may_end.set()
+
+
 class Engine:
-    """Begins builds, and notes how they end."""
+    """Begins builds, and notes how they end.
+
+    Attributes:
+        events: what happened.
+        slow: the builds that begin next; ordinary ones follow.
+    """
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.slow: list[Slow] = []
         self._cache = MemoryCache()
         self._count = 0
 
@@ -37,7 +80,7 @@ class Engine:
         number = self._count
         self.events.append(f"begin {number}")
         try:
-            yield MemoryBuild(self._cache, result_of({}))
+            yield self.slow.pop(0) if self.slow else MemoryBuild(self._cache, result_of({}))
         except RuntimeError:
             self.events.append(f"break {number}")
             raise
@@ -82,3 +125,51 @@ def test_a_failure_breaks_every_build() -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert engine.events == ["begin 1", "break 1"]
+
+
+@contextmanager
+def one_under_way(
+    engine: Engine, able: frozenset[str] = frozenset()
+) -> Iterator[tuple[Solver, Slow, Future[bytes]]]:
+    """A solver whose only build is full and busy, and a second step that is asked of it."""
+    first = Slow(MemoryCache(), able)
+    engine.slow.append(first)
+    graph = BuildGraph(Bench(make_lock({"a": [], "b": []}), {}).lock, WORKSHOP)
+    roots = [graph.step(drv_path(name), Flavour.RUN).root for name in "ab"]
+    with ThreadPoolExecutor(2) as pool, Solver(engine.begin, build_bytes=1) as solver:
+        pool.submit(solver.read, roots[0], RESULT_FILE)
+        assert first.begun.wait(20)
+        try:
+            yield solver, first, pool.submit(solver.read, roots[1], RESULT_FILE)
+        finally:
+            first.may_end.set()
+
+
+def test_builds_of_an_old_builder_do_not_overlap() -> None:
+    """It would run again what the busy build holds."""
+    engine = Engine()
+    with one_under_way(engine) as (_, first, second):
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        assert engine.events == ["begin 1"]
+        first.may_end.set()
+        assert second.result(20)
+        assert engine.events[:3] == ["begin 1", "end 1", "begin 2"]
+
+
+def test_builds_of_a_new_builder_overlap() -> None:
+    """What is under way may take hours."""
+    engine = Engine()
+    with one_under_way(engine, frozenset({NEW_IN_0_32})) as (_, _, second):
+        assert second.result(20)
+        assert engine.events == ["begin 1", "begin 2", "end 2"]
+
+
+def test_what_waits_for_a_build_is_abandoned_too() -> None:
+    """It does not begin another."""
+    engine = Engine()
+    with one_under_way(engine) as (solver, _, second):
+        solver.abandon()
+        with pytest.raises(BuildCancelledError):
+            second.result(20)
+    assert engine.events == ["begin 1", "end 1"]
