@@ -11,11 +11,11 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## the Python environment and the helper, in .venv and src/nixbk/_helper
+setup: ## the Python environment, in .venv, and the helper
 	@dev/setup
 
 .PHONY: demo
-demo: setup ## lock, plan, apply and run an example with real Nix and real BuildKit
+demo: setup ## lock, plan, apply and run an example with real engines
 	@dev/demo
 
 .PHONY: check
@@ -34,16 +34,23 @@ test: check ## checks and tests, on one Docker and on buildkitd
 	@dev/test $(ENGINES)
 
 .PHONY: test-derivations
-test-derivations: setup ## what derivations can say, each built by Nix and by nixbk, and compared
+test-derivations: setup ## every feature of derivations, beside real Nix
 	@dev/test --derivations $(ENGINES)
 
 .PHONY: test-caches
-test-caches: setup ## binary caches and shared ones, and all that can go wrong
+test-caches: setup ## binary caches, shared ones, and what can go wrong
 	@dev/test --caches $(ENGINES)
 
+.PHONY: test-slow
+test-slow: setup ## what takes minutes for a test
+	@dev/test --slow $(ENGINES)
+
+.PHONY: test-old
+test-old: setup ## all that is run on engines, on older ones
+	@dev/test --on docker-26 docker-26-classic
+
 .PHONY: test-all
-test-all: check ## the same and the slow ones, on every engine
-	@dev/test --all docker-28 docker-26 docker-26-classic buildkitd
+test-all: test test-derivations test-caches test-slow test-old ## all of them
 
 .PHONY: bench
 bench: setup ## performance, as ratios measured side by side
