@@ -12,6 +12,7 @@ Source: what Nix fetches for the same references, ``src/libfetchers`` of Nix.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -36,6 +37,8 @@ _OURS = {
     "tarball": {"dir", "lastModified", "narHash", "rev", "revCount"},
     "git": {"allRefs", "dir", "exportIgnore", "lfs", "ref", "rev", "shallow", "submodules"},
 }
+_ASKS_MORE = {"exportIgnore", "lfs", "submodules"}
+_REVISION = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")  # git takes other words for options
 _FORGES = {
     "github": ("github.com", "https://{host}/{owner}/{repo}/archive/{rev}.tar.gz"),
     "gitlab": (
@@ -89,7 +92,7 @@ def download(reference: str) -> Download:
         address = urlunsplit(url._replace(query=urlencode(left)))
         if kind == "tarball":
             return Download(address)
-        if "rev" in known and not {"submodules", "lfs", "exportIgnore"} & known.keys():
+        if _REVISION.fullmatch(known.get("rev", "")) and not _ASKS_MORE & known.keys():
             return Download(address, known["rev"], known.get("ref"))
     raise InputTreeError(f"it takes Nix to fetch {reference!r}")
 

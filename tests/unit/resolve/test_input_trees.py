@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HASH = "narHash=sha256-LPJNul%2Bwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ%3D"
+REV = "0123456789" * 4
 DOWNLOADS = {
     f"github:NixOS/nixpkgs/abc?{HASH}": Download(
         "https://github.com/NixOS/nixpkgs/archive/abc.tar.gz"
@@ -28,10 +29,10 @@ DOWNLOADS = {
     f"tarball+https://example.org/x.tar.gz?a=b&{HASH}&rev=1&lastModified=2": Download(
         "https://example.org/x.tar.gz?a=b"
     ),
-    "git+https://example.org/r.git?ref=refs/heads/main&rev=abc": Download(
-        "https://example.org/r.git", "abc", "refs/heads/main"
+    f"git+https://example.org/r.git?ref=refs/heads/main&rev={REV}": Download(
+        "https://example.org/r.git", REV, "refs/heads/main"
     ),
-    "git+ssh://git@example.org/r?rev=abc&dir=sub": Download("ssh://git@example.org/r", "abc"),
+    f"git+ssh://git@example.org/r?rev={REV}&dir=sub": Download("ssh://git@example.org/r", REV),
 }
 
 
@@ -44,7 +45,8 @@ def test_downloads(reference: str, found: Download) -> None:
 REFUSED = [
     "path:./x",
     "hg+https://example.org/r?rev=1",
-    "git+https://example.org/r?submodules=1&rev=1",
+    f"git+https://example.org/r?submodules=1&rev={REV}",
+    "git+https://example.org/r?rev=--quiet",
     "git+https://example.org/r",
     "github:a/b",
     "indirect",
