@@ -10,6 +10,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from nixbk.buildkit.errors import DISK_FULL, DISK_FULL_HINT
 from nixbk.errors import NixbkError
 from nixbk.nix.hashes import Hash
 from nixbk.nix.store_path import StorePath
@@ -43,7 +44,6 @@ FAILED: Final = 0b1100000
 KILLED: Final = 128 + 9
 FEW: Final = 10
 """So many names are listed where a line has them."""
-_DISK_FULL: Final = "no space left on device"
 
 
 def exit_code(kinds: Iterable[str]) -> int:
@@ -157,8 +157,8 @@ def derivation_failed(
     hint = None
     if not message:
         kind, message = _of_buildkit(error.message)
-        if _DISK_FULL in message:
-            hint = "the builder's disk is full: make room there, then run the same again"
+        if DISK_FULL in message:
+            hint = DISK_FULL_HINT
         elif error.failure.exit_code == KILLED:
             kind, message = "builder-failed", "builder was killed (signal 9)"
             hint = "the builder may have run out of memory: try --max-jobs 1, or --cores 1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from nixbk.apply.failures import few, split_report, wanted_by
-from nixbk.buildkit.errors import BuildFailed
+from nixbk.buildkit.errors import DISK_FULL, DISK_FULL_HINT, BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.planner.lost import makers
 
@@ -19,7 +19,6 @@ TOLD: Final = 5
 """So many paths are told of, each with its caches."""
 _NOT_THERE: Final = frozenset({404, 410})
 _ELSEWHERE: Final = "'nixbk lock --refresh' looks for another way to have it"
-_DISK_FULL: Final = "no space left on device"
 
 
 class PathFailedError(NixbkError):
@@ -116,7 +115,7 @@ def blamed(error: BuildFailed, paths: Collection[StorePath]) -> Collection[Store
     What the helper says names the path.
     """
     _, report = split_report(error.log)
-    if _DISK_FULL in report or _DISK_FULL in error.message:
+    if DISK_FULL in report or DISK_FULL in error.message:
         return ()
     if report:
         named = [path for path in paths if str(path) in report]
@@ -141,8 +140,8 @@ def unpacking_failed(error: BuildFailed, found: LockedSubstitute) -> NixbkError:
 
 def builder_failed(error: BuildFailed, where: str) -> NixbkError:
     """What is wrong with the builder and not with what it fetches."""
-    full = _DISK_FULL in "\n".join([error.message, *error.log])
-    hint = "the builder's disk is full: make room there, then run the same again" if full else None
+    full = DISK_FULL in "\n".join([error.message, *error.log])
+    hint = DISK_FULL_HINT if full else None
     return NixbkError(error.message, where=where, hint=hint)
 
 

@@ -28,6 +28,8 @@ CONTAINERD_HINT: Final = (
     "Docker does this with its containerd image store only: put "
     '{"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
 )
+DISK_FULL: Final = "no space left on device"
+DISK_FULL_HINT: Final = "the builder's disk is full: make room there, then run the same again"
 
 
 class BuilderError(NixbkError):
@@ -106,7 +108,8 @@ class BuildFailed(BuilderError):  # noqa: N818  an outcome of a build more than 
         self, message: str, *, failure: Failure, log: Sequence[str] = (), code: str = ""
     ) -> None:
         where = str(failure.spots[0]) if failure.spots else failure.name or None
-        super().__init__(message, where=where, code=code)
+        hint = DISK_FULL_HINT if DISK_FULL in message else None
+        super().__init__(message, where=where, hint=hint, code=code)
         self.failure = failure
         self.log = tuple(log)
 
@@ -144,6 +147,8 @@ def from_rpc(error: grpc.RpcError) -> BuilderError:
             code=code,
         )
     hint = CONTAINERD_HINT if _NO_EXPORTER.search(text) else None
+    if DISK_FULL in text:
+        hint = DISK_FULL_HINT
     return BuilderError(text, hint=hint, code=code)
 
 
