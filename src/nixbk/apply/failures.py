@@ -10,7 +10,6 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from nixbk.buildkit.errors import DISK_FULL, DISK_FULL_HINT
 from nixbk.errors import NixbkError
 from nixbk.nix.hashes import Hash
 from nixbk.nix.store_path import StorePath
@@ -157,8 +156,8 @@ def derivation_failed(
     hint = None
     if not message:
         kind, message = _of_buildkit(error.message)
-        if DISK_FULL in message:
-            hint = DISK_FULL_HINT
+        if error.hint is not None:
+            hint = error.hint
         elif error.failure.exit_code == KILLED:
             kind, message = "builder-failed", "builder was killed (signal 9)"
             hint = "the builder may have run out of memory: try --max-jobs 1, or --cores 1"

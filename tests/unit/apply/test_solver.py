@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from benches import WORKSHOP, Bench
@@ -24,34 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from nixbk.buildkit.protocols import Ref
-    from nixbk.proto import ops_pb2
-
 GRAPH = {f"d{i}": [f"d{i - 1}"] if i else [] for i in range(8)}
 
 
 class Slow(MemoryBuild):
     """A build whose steps end when they may, or when they are abandoned."""
 
-    def __init__(self, cache: MemoryCache, able: frozenset[str]) -> None:
-        super().__init__(cache, result_of({}))
+    def __init__(self, able: frozenset[str]) -> None:
+        super().__init__(MemoryCache(), self._result)
         self.capabilities = Capabilities(able, frozenset())
         self.begun = Event()
         self.may_end = Event()
 
-    def solve(
-        self,
-        definition: ops_pb2.Definition,
-        *,
-        evaluate: bool = True,
-        limit_s: float | None = None,
-    ) -> Ref | None:
-        """Evaluate it, slowly."""
+    def _result(self, step: dict[str, Any]) -> bytes:
         self.begun.set()
         assert self.may_end.wait(20)
         if self.cancelled:
             raise BuildCancelledError("cancelled")
-        return super().solve(definition, evaluate=evaluate, limit_s=limit_s)
+        result: bytes = result_of({})(step)
+        return result
 
     def abandon(self) -> None:
         """End what is under way."""
@@ -132,7 +123,7 @@ def one_under_way(
     engine: Engine, able: frozenset[str] = frozenset()
 ) -> Iterator[tuple[Solver, Slow, Future[bytes]]]:
     """A solver whose only build is full and busy, and a second step that is asked of it."""
-    first = Slow(MemoryCache(), able)
+    first = Slow(able)
     engine.slow.append(first)
     graph = BuildGraph(Bench(make_lock({"a": [], "b": []}), {}).lock, WORKSHOP)
     roots = [graph.step(drv_path(name), Flavour.RUN).root for name in "ab"]

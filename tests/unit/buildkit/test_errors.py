@@ -11,6 +11,7 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 from nixbk.buildkit.errors import (
     CONTAINERD_HINT,
     DETAILS_KEY,
+    DISK_FULL_HINT,
     BuildCancelledError,
     BuilderError,
     BuildFailed,
@@ -141,6 +142,13 @@ def test_an_exporter_that_docker_lacks_comes_with_a_way_out() -> None:
     """Docker with its old image store has one exporter."""
     error = from_rpc(Rpc(grpc.StatusCode.UNKNOWN, 'exporter "oci" could not be found'))
     assert error.hint == CONTAINERD_HINT
+
+
+def test_a_full_disk_comes_with_a_way_out() -> None:
+    """Whatever meets it, an operation or what BuildKit does around them."""
+    text = "failed to commit x: write metadata.db: no space left on device"
+    for details in (b"", DETAILS):
+        assert from_rpc(Rpc(grpc.StatusCode.UNKNOWN, text, details)).hint == DISK_FULL_HINT
 
 
 def test_other_errors_keep_their_code() -> None:
