@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -362,21 +363,44 @@ func LimitCores() {
 	}
 }
 
-// wait reaps children until pid has ended.
+// wait reaps children until pid has ended, and signals all it left to end
+// before pid is reaped: until then it is seen to exist, and nobody can tell
+// the end of the builder from a look at it.
 func wait(pid int) (unix.WaitStatus, error) {
 	for {
-		var status unix.WaitStatus
-		child, err := unix.Wait4(-1, &status, 0, nil)
+		ended, err := firstEnded()
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
+			return 0, os.NewSyscallError("waitid", err)
+		}
+		if ended == pid {
+			if err := killOnce(); err != nil {
+				return 0, err
+			}
+		}
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(ended, &status, 0, nil); err != nil {
 			return 0, os.NewSyscallError("wait4", err)
 		}
-		if child == pid {
+		if ended == pid {
 			return status, nil
 		}
 	}
+}
+
+// firstEnded waits for a child that has ended, and leaves it to be reaped.
+func firstEnded() (int, error) {
+	// siginfo_t of a child on 64 bit, waitid(2)
+	var info struct {
+		_   [4]int32
+		pid int32
+		_   [108]byte
+	}
+	whole := (*unix.Siginfo)(unsafe.Pointer(&info))
+	err := unix.Waitid(unix.P_ALL, 0, whole, unix.WEXITED|unix.WNOWAIT, nil)
+	return int(info.pid), err
 }
 
 // killAll ends every process the build left, and returns once none is there.

@@ -2,7 +2,10 @@ package sandbox
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -34,6 +37,33 @@ func TestKillAll(t *testing.T) {
 	}
 	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
 		t.Errorf("a child is left: %v", err)
+	}
+}
+
+// TestEndUnseen ends what is left before it can tell that the builder ended.
+func TestEndUnseen(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Skip(err)
+	}
+	seen := filepath.Join(t.TempDir(), "seen")
+	const script = `
+		for i in 1 2 3 4; do
+			(while kill -0 $$; do :; done; echo > "$0") 2> /dev/null &
+		done`
+	for range 20 {
+		command := exec.Command("sh", "-c", script, seen)
+		if err := command.Start(); err != nil {
+			t.Skip(err)
+		}
+		if _, err := wait(command.Process.Pid); err != nil {
+			t.Fatal(err)
+		}
+		if err := killAll(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(seen); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("a process outlived the builder for long enough to tell: %v", err)
+		}
 	}
 }
 

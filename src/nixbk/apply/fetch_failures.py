@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from nixbk.apply.failures import few, split_report, wanted_by
-from nixbk.buildkit.errors import DISK_FULL, DISK_FULL_HINT, BuildFailed
+from nixbk.buildkit.errors import DISK_FULL, BuildFailed, way_out
 from nixbk.errors import NixbkError
 from nixbk.planner.lost import makers
 
@@ -140,8 +140,7 @@ def unpacking_failed(error: BuildFailed, found: LockedSubstitute) -> NixbkError:
 
 def builder_failed(error: BuildFailed, where: str) -> NixbkError:
     """What is wrong with the builder and not with what it fetches."""
-    full = DISK_FULL in "\n".join([error.message, *error.log])
-    hint = DISK_FULL_HINT if full else None
+    hint = way_out("\n".join([error.message, *error.log]))
     return NixbkError(error.message, where=where, hint=hint)
 
 

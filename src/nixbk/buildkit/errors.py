@@ -30,6 +30,11 @@ CONTAINERD_HINT: Final = (
 )
 DISK_FULL: Final = "no space left on device"
 DISK_FULL_HINT: Final = "the builder's disk is full: make room there, then run the same again"
+CACHE_DAMAGED_HINT: Final = (
+    "the builder's cache is damaged, as it can be when its disk was full: prune it "
+    "(docker builder prune, buildctl prune), then run the same again"
+)
+_SNAPSHOT_LOST: Final = re.compile(r"\bsnapshot\b[^:]* does not exist")
 
 
 class BuilderError(NixbkError):
@@ -108,8 +113,7 @@ class BuildFailed(BuilderError):  # noqa: N818  an outcome of a build more than 
         self, message: str, *, failure: Failure, log: Sequence[str] = (), code: str = ""
     ) -> None:
         where = str(failure.spots[0]) if failure.spots else failure.name or None
-        hint = DISK_FULL_HINT if DISK_FULL in message else None
-        super().__init__(message, where=where, hint=hint, code=code)
+        super().__init__(message, where=where, hint=way_out(message), code=code)
         self.failure = failure
         self.log = tuple(log)
 
@@ -146,10 +150,19 @@ def from_rpc(error: grpc.RpcError) -> BuilderError:
             hint="use Docker 24 or BuildKit 0.12, or later ones",
             code=code,
         )
-    hint = CONTAINERD_HINT if _NO_EXPORTER.search(text) else None
-    if DISK_FULL in text:
-        hint = DISK_FULL_HINT
+    hint = CONTAINERD_HINT if _NO_EXPORTER.search(text) else way_out(text)
     return BuilderError(text, hint=hint, code=code)
+
+
+def way_out(text: str) -> str | None:
+    """What to do about a builder that fails whatever it is asked; None when *text* tells of none.
+
+    A snapshot that BuildKit could not commit for want of room stays in its cache, and fails
+    everything above it until it is pruned.
+    """
+    if DISK_FULL in text:
+        return DISK_FULL_HINT
+    return CACHE_DAMAGED_HINT if _SNAPSHOT_LOST.search(text) else None
 
 
 def decode_details(raw: bytes) -> Failure:

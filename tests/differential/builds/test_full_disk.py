@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from engines import ENGINES
-from far_engines import tcp_buildkitd
+from far_engines import parts, tcp_buildkitd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,16 +53,22 @@ def test_a_full_disk(project: Project, tmp_path: Path, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", BUILDKITD)
 def test_there_is_room_again(project: Project, tmp_path: Path) -> None:
-    """Afterwards others are built; until then the user is told what to wait for."""
+    """Afterwards others are built; until then who does as told gets there."""
     drv, good = project.drv("fills-folder"), project.drv("good")
     with tcp_buildkitd(_new(tmp_path), None, SIZE_MB) as port:
         real = project.nix("unshare", "--mount", "sh", "-c", STORE, "sh", drv, good)
-        environ = {"NIXBK_BUILDER": f"tcp://127.0.0.1:{port}"}
+        address = f"tcp://127.0.0.1:{port}"
+        environ = {"NIXBK_BUILDER": address}
+        buildctl = (f"{parts()['buildkit']}/buildctl", "--addr", address)
         project.nixbk("build", f"{drv}^*", code=100, environ=environ)
         begun = time.monotonic()
         while (done := project.nixbk("build", f"{good}^*", code=None, environ=environ)).code:
-            assert "no space left on device" in done.err
-            assert "make room there, then run the same again" in done.err
+            assert "hint: the builder's " in done.err
+            if "prune it" in done.err:
+                # may find the disk full once more; then the next round tells
+                subprocess.run([*buildctl, "prune"], capture_output=True, check=False)
+            else:
+                assert "disk is full: make room there, then run the same again" in done.err
             assert time.monotonic() - begun < PATIENCE_S, done.err
             time.sleep(1)
         assert done.out.strip() == real.out.strip()

@@ -6,9 +6,11 @@ import base64
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from nixbk.buildkit.errors import (
+    CACHE_DAMAGED_HINT,
     CONTAINERD_HINT,
     DETAILS_KEY,
     DISK_FULL_HINT,
@@ -149,6 +151,14 @@ def test_a_full_disk_comes_with_a_way_out() -> None:
     text = "failed to commit x: write metadata.db: no space left on device"
     for details in (b"", DETAILS):
         assert from_rpc(Rpc(grpc.StatusCode.UNKNOWN, text, details)).hint == DISK_FULL_HINT
+
+
+@pytest.mark.parametrize("name", ["", " k7pdbvx"])
+def test_a_snapshot_that_was_lost_comes_with_a_way_out(name: str) -> None:
+    """BuildKit stays in the way of all that needs it until it is pruned."""
+    text = f"failed to stat active key during commit: snapshot{name} does not exist: not found"
+    for details in (b"", DETAILS):
+        assert from_rpc(Rpc(grpc.StatusCode.UNKNOWN, text, details)).hint == CACHE_DAMAGED_HINT
 
 
 def test_other_errors_keep_their_code() -> None:
