@@ -16,6 +16,7 @@ from nixbk.apply.failures import (
     refused,
 )
 from nixbk.apply.prober import ProbeMetError, is_miss
+from nixbk.apply.solver import MetError
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError
@@ -90,7 +91,7 @@ class _Building:
     done: dict[StorePath, bytes] = field(default_factory=dict)
     unkept: list[StorePath] = field(default_factory=list)
     lost: set[StorePath] = field(default_factory=set)
-    met: ProbeMetError | None = None
+    met: MetError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Executor:
                 to go on.
             BuildsFailedError: several failed, and everything else that can be built is.
             RealisationChangedError: a rebuilt derivation left something new behind.
-            ProbeMetError: to be tried again in a new build.
+            MetError: to be tried again in a new build.
         """
         with ThreadPoolExecutor(2 * self.jobs) as pool:
             building = _Building(Schedule(self.graph, to_build), pool, SimpleQueue())
@@ -218,7 +219,7 @@ class Executor:
         except _LeantError:
             building.lost.add(drv)
             return
-        except ProbeMetError as error:
+        except MetError as error:
             building.met = error
             return
         except DerivationFailedError as error:

@@ -26,6 +26,7 @@ from nixbk.apply.fetch_failures import (
     unpacking_failed,
 )
 from nixbk.apply.prober import ProbeMetError, is_miss
+from nixbk.apply.solver import MetError
 from nixbk.apply.tries import Tries, is_final
 from nixbk.buildkit.errors import BuildCancelledError, BuilderError, BuildFailed
 from nixbk.planner.lost import makers
@@ -70,7 +71,7 @@ def fetch_missing(
         LostError: some cannot be had, and the lock has their derivations.
         PathFailedError: one cannot be had.
         FetchesFailedError: several cannot be had.
-        ProbeMetError: to be tried again in a new build.
+        MetError: to be tried again in a new build.
     """
     fetcher = Fetcher(partial(bench.solving, progress), graph, bench.archives, progress)
     bench.settings.interruption.calls(fetcher.stop)
@@ -174,14 +175,14 @@ class Fetcher:
     def _round(self, steps: Sequence[StorePath]) -> dict[StorePath, Iterable[StorePath]]:
         """Try *steps*, all at once; the paths of those that failed at which they did."""
         missed: dict[StorePath, Faults] = {}
-        met: ProbeMetError | None = None
+        met: MetError | None = None
         with self._begin() as solver, ThreadPoolExecutor(PARALLEL_FETCHES) as pool:
             under_way = {pool.submit(self._fetch, solver, step): step for step in steps}
             try:
                 for future in as_completed(under_way):
                     try:
                         faults = future.result()
-                    except ProbeMetError as error:
+                    except MetError as error:
                         met = error
                         continue
                     if faults:

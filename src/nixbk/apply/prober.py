@@ -9,9 +9,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from nixbk.apply.solver import MetError
 from nixbk.buildkit.errors import BuildFailed
 from nixbk.buildkit.shared_cache import NOT_SHARED
-from nixbk.errors import NixbkError
 from nixbk.llb.mounts import REFUSED_SHARING
 from nixbk.planner.compiler import RESULT_FILE
 from nixbk.planner.operations import REFUSED_URL
@@ -38,11 +38,8 @@ _GROUP_INPUTS: Final = 20_000
 _PARTS: Final = 8
 
 
-class ProbeMetError(NixbkError):
-    """Another client's probe for a step was under way, and BuildKit let both share its fate.
-
-    Nothing is wrong: the same in a new build of BuildKit's goes well.
-    """
+class ProbeMetError(MetError):
+    """Another client's probe for a step was under way."""
 
     def __init__(self, name: str) -> None:
         super().__init__("another client was asking for the same step", where=name)

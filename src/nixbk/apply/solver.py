@@ -32,6 +32,26 @@ if TYPE_CHECKING:
 BUILD_BYTES: Final = 64 * 1024 * 1024
 PIECE_BYTES: Final = 4 * 1024 * 1024
 NEW_IN_0_32: Final = "passthroughop"
+_NO_SESSION: Final = "no active session"
+"""BuildKit could ask no client. Source: its ``session/group.go`` and ``session/manager.go``."""
+
+
+class MetError(NixbkError):
+    """What another client does was under way, and BuildKit let both share its fate.
+
+    Nothing is wrong: the same in a new build of BuildKit's goes well.
+    """
+
+
+class SessionMetError(MetError):
+    """BuildKit asked another client for what this one offers as well, and that client had left."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "the builder asked another client for it, which had left",
+            where=name,
+            hint="run the same again",
+        )
 
 
 class Definitions:
@@ -147,6 +167,7 @@ class Solver:
         Raises:
             BuildFailed: an operation failed.
             BuilderError: with the code ``DEADLINE_EXCEEDED``, its time was over.
+            SessionMetError: to be tried again in a new build.
             SourceError: a source that BuildKit asked for is not what was locked.
             NixbkError: its definition is longer than BuildKit takes.
         """
@@ -195,6 +216,8 @@ class Solver:
         except BuildFailed as error:
             if self.faults:
                 raise self.faults[0] from error
+            if _NO_SESSION in error.message:
+                raise SessionMetError(error.failure.name or output.vertex.name) from error
             raise
         if ref is None:
             raise NixbkError("BuildKit returned nothing", where=output.vertex.name)

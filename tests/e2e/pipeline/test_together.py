@@ -18,7 +18,8 @@ def _end(*processes: subprocess.Popen[str]) -> list[Done]:
     """Wait for all of them, and see that each ended well."""
     printed = [process.communicate() for process in processes]
     done = [Done(p.returncode, *texts) for p, texts in zip(processes, printed, strict=True)]
-    assert [one.code for one in done] == [0] * len(done), done
+    for one in done:
+        assert one.code == 0, one.err
     return done
 
 
