@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dev.kit.places import CACHE, locked, need_root, write_atomically
-from dev.kit.process import Daemon, supervised
+from dev.kit.process import Daemon, DaemonError, supervised
 from dev.kit.programs import MINIPKGS, buildkit, prepare_minipkgs, s3_server, tools
 from dev.kit.shell import need, note
 from dev.kit.trees import FORKY, INSIDE, TRIXIE, Tree
@@ -28,6 +28,25 @@ MIRROR = ("127.0.0.1", 8642)
 S3 = ("127.0.0.1", 8643)
 S3_KEY, S3_SECRET = "AKIDLOOPBACK", "not-so-secret"
 PING_TIMEOUT_S = 5.0
+# a busy disk may keep one from answering in time
+START_ATTEMPTS = 3
+# Docker waits for a containerd of its own 15 seconds, and one reads its whole database first, which
+# takes longer when that is large and the disk busy
+WITH_CONTAINERD = """
+containerd --config "$1" & shift
+until [ -S /run/containerd/containerd.sock ]; do kill -0 $! || exit; sleep 0.1; done
+exec "$@"
+"""
+CONTAINERD_TOML = """\
+version = 2
+root = "/var/lib/docker/containerd/daemon"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "/run/containerd/containerd.sock"
+[debug]
+level = "warn"
+"""
 # the first Docker whose BuildKit is on for everybody
 OLDEST_DOCKER = 23
 
@@ -78,12 +97,15 @@ class Engine:
             self.lay_out()
             if self.up():
                 return
-            self._stop()
-            self.daemon.folder.mkdir(parents=True, exist_ok=True)
-            self.state.mkdir(parents=True, exist_ok=True)
-            command = self.prepare(self.daemon, self.state)
-            note(f"starting {self.name}")
-            self.daemon.start(command, ready=self.answers)
+            for left in reversed(range(START_ATTEMPTS)):
+                note(f"starting {self.name}")
+                try:
+                    self._start()
+                    break
+                except DaemonError as error:
+                    if not left:
+                        raise
+                    note(f"{error}\n  trying again")
 
     def stop(self) -> None:
         """End it and everything it started; nothing happens when it is down."""
@@ -98,6 +120,13 @@ class Engine:
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.daemon.folder.with_name(f".{self.name}.lock"))
+
+    def _start(self) -> None:
+        self._stop()
+        self.daemon.folder.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(parents=True, exist_ok=True)
+        command = self.prepare(self.daemon, self.state)
+        self.daemon.start(command, ready=self.answers)
 
     def _stop(self) -> None:
         self.daemon.stop()
@@ -127,15 +156,18 @@ def docker(name: str, tree: Tree, subnet: int, *, containerd_store: bool) -> Eng
         off = ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy")
         settings = {
             "hosts": ["unix:///run/engine/docker.sock"],
+            "containerd": "/run/containerd/containerd.sock",
             "features": {"containerd-snapshotter": containerd_store},
             "bridge": _add_bridge(bridge, f"10.213.{subnet}.1/24"),
             "cgroup-parent": f"/nixbk-{name}",
             **dict.fromkeys(off, False),
         }
         write_atomically(daemon.folder / "daemon.json", json.dumps(settings, indent=1) + "\n")
+        write_atomically(daemon.folder / "containerd.toml", CONTAINERD_TOML)
         binds = [f"{daemon.folder}:run/engine", f"{state}:var/lib/docker"]
-        dockerd = supervised("dockerd", "--config-file", "/run/engine/daemon.json")
-        return [INSIDE, "ro", folder, *binds, "--", *dockerd]
+        command = ["sh", "-c", WITH_CONTAINERD, "sh", "/run/engine/containerd.toml"]
+        command += ["dockerd", "--config-file", "/run/engine/daemon.json"]
+        return [INSIDE, "ro", folder, *binds, "--", *supervised(*command)]
 
     def clean() -> None:
         _remove_bridge(bridge)

@@ -22,9 +22,13 @@ from dev.kit.trees import UNSHARE
 
 # PID 1 of the namespace: reaps what is orphaned, and ends the daemon gently
 SUPERVISOR = '"$@" & daemon=$!; trap "kill $daemon" TERM; wait $daemon; wait $daemon'
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 LOG_LINES = 15
+
+
+class DaemonError(KitError):
+    """A daemon ended while it started, or never answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ class Daemon:
             ready: whether the daemon answers; asked ten times a second.
 
         Raises:
-            KitError: it ended or did not answer; the end of its log is shown.
+            DaemonError: it ended or did not answer; the end of its log is shown.
+            KitError: there is no unshare.
         """
         need("unshare")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,7 @@ class Daemon:
             if process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 tail = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-                raise KitError("\n  ".join([f"{self.name} did not start:", *tail]))
+                raise DaemonError("\n  ".join([f"{self.name} did not start:", *tail]))
             time.sleep(0.1)
         # it is to outlive this program, which therefore never waits for it
         process.returncode = 0
