@@ -2,7 +2,8 @@
 
 Real Nix makes both closures and their caches, once; they are kept in the user's cache folder.
 
-* *large*: some 300 store paths, a gigabyte of this machine's own files together.
+* *large*: 2,000 store paths, a gigabyte of this machine's own files together; of those 300 are a
+  closure, too.
 * *small*: 2,000 files of 5 kB, which refer to each other. Of those that are shorter than a symlink
   can be, nixbk asks for their content, too.
 """
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from benchmarks.places import Places
 
-COUNT: Final = 300
+FEW: Final = 300
+COUNT: Final = 2000
 SMALL_COUNT: Final = 2000
 TOTAL_BYTES: Final = 1_000_000_000
 FILES: Final = (Path("/usr/lib"), Path("/usr/bin"), Path("/usr/share"))
@@ -40,12 +42,12 @@ class Closure(NamedTuple):
 
     Attributes:
         cache: its folder.
-        root: the path that refers to all others.
+        roots: paths that each refer to all before it; the last to all others.
         key: that the cache is signed with.
     """
 
     cache: Path
-    root: str
+    roots: tuple[str, ...]
     key: str
 
 
@@ -53,13 +55,13 @@ class Offer(NamedTuple):
     """A closure in a cache that is served; see `Closure`."""
 
     url: str
-    root: str
+    roots: tuple[str, ...]
     key: str
 
 
 def large(places: Places, compression: str) -> Closure:
-    """The large closure, in a cache of one compression."""
-    return _closure(places, places.scratch / "closure", compression, _large)
+    """The large closure, in a cache of one compression; its first root has `FEW` paths."""
+    return _closure(places, places.scratch / f"closure-{COUNT}", compression, _large)
 
 
 def small(places: Places) -> Closure:
@@ -68,7 +70,7 @@ def small(places: Places) -> Closure:
 
 
 def _closure(
-    places: Places, folder: Path, compression: str, make: Callable[[Places, Path], str]
+    places: Places, folder: Path, compression: str, make: Callable[[Places, Path], list[str]]
 ) -> Closure:
     cache, facts = folder / compression, folder / "facts.json"
     if not facts.exists():
@@ -76,48 +78,49 @@ def _closure(
         folder.mkdir(parents=True)
         work, public = folder / "work", folder / "public"
         work.mkdir()
-        root = make(places, work)
+        roots = make(places, work)
         shutil.rmtree(work)
         secret = str(folder / "secret")
         key = ["nix-store", "--generate-binary-cache-key", "bench-1", secret, str(public)]
         run(key, environ=places.environ)
-        facts.write_text(json.dumps({"root": root, "key": public.read_text().strip()}))
+        facts.write_text(json.dumps({"roots": roots, "key": public.read_text().strip()}))
     found = json.loads(facts.read_text())
     if not (cache / "complete").exists():
         shutil.rmtree(cache, ignore_errors=True)
         to = f"file://{cache}?compression={compression}&secret-key={folder / 'secret'}"
-        run(["nix", "copy", "--to", to, found["root"]], environ=places.environ)
+        run(["nix", "copy", "--to", to, *found["roots"]], environ=places.environ)
         (cache / "complete").touch()
-    return Closure(cache, found["root"], found["key"])
+    return Closure(cache, tuple(found["roots"]), found["key"])
 
 
-def _small(places: Places, work: Path) -> str:
-    return _build(places, work, "small_closure.nix", SMALL_COUNT)
+def _small(places: Places, work: Path) -> list[str]:
+    return _build(places, work, "small_closure.nix", f"count = {SMALL_COUNT};")
 
 
-def _large(places: Places, work: Path) -> str:
+def _large(places: Places, work: Path) -> list[str]:
     _slices(work / "slices")
-    return _build(places, work, "large_closure.nix", COUNT)
+    arguments = f"count = {COUNT}; roots = [ {FEW - 1} {COUNT - 1} ];"
+    return _build(places, work, "large_closure.nix", arguments)
 
 
-def _build(places: Places, work: Path, name: str, count: int) -> str:
-    """Build a closure in the Nix store; its root.
+def _build(places: Places, work: Path, name: str, arguments: str) -> list[str]:
+    """Build a closure in the Nix store; its roots.
 
     Args:
         places: where Nix is.
         work: the folder to build it from.
         name: of the file of Nix code beside this one.
-        count: of store paths.
+        arguments: of that file beside the nonce, as Nix writes them.
     """
     shutil.copytree(DEMO / "seed", work / "seed")
     shutil.copy(Path(__file__).with_name(name), work)
-    expression = f'import ./{name} {{ count = {count}; nonce = "{time.time_ns()}"; }}'
+    expression = f'import ./{name} {{ {arguments} nonce = "{time.time_ns()}"; }}'
     (work / "default.nix").write_text(expression)
     command = ["nix-build", "--no-out-link", "--option", "substitute", "false"]
     done = subprocess.run(
         command, cwd=work, env=places.environ, check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return done.stdout.split()
 
 
 def _slices(folder: Path) -> None:
@@ -158,6 +161,6 @@ def served(places: Places, closure: Closure) -> Iterator[Offer]:
         found = PORT.search(serving.stdout.readline())
         assert found is not None  # noqa: S101  the first line says it
         try:
-            yield Offer(f"http://127.0.0.1:{found[1]}", closure.root, closure.key)
+            yield Offer(f"http://127.0.0.1:{found[1]}", closure.roots, closure.key)
         finally:
             serving.terminate()

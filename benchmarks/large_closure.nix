@@ -1,23 +1,33 @@
-# COUNT store paths of real files that refer to each other: ./slices/<number> is what each holds.
-# Every path refers to up to four of those before it, and the last to all.
-{ count, nonce }:
+# COUNT store paths of real files, made at once: ./slices/<number> is what each holds.
+# Every path refers to up to four of those before it, and a root, one of ROOTS, to all before it.
+{ count, roots, nonce }:
 let
+  inherit (builtins) concatStringsSep elem filter genList;
   seed = builtins.path { path = ./seed; name = "bench-seed"; };
   slices = builtins.path { path = ./slices; name = "bench-slices-${nonce}"; };
-  paths = builtins.genList make count;
-  before = n: builtins.filter (m: m >= 0) [ (n - 1 - n / 3) (n - 7) (n / 2 - 1) (n / 5 - 1) ];
-  make = n: derivation {
-    name = "part-${toString n}";
+  output = n: "part${toString n}";
+  before = n:
+    if elem n roots then genList (m: m) n
+    else filter (m: m >= 0) [ (n - 1 - n / 3) (n - 7) (n / 2 - 1) (n / 5 - 1) ];
+  line = n: concatStringsSep " " (map output ([ n ] ++ before n));
+  made = derivation {
+    name = "bench";
     system = "x86_64-linux";
     builder = "${seed}/bin/busybox";
+    outputs = genList output count;
     inherit nonce;
-    inputs = map (builtins.elemAt paths) (if n == count - 1 then builtins.genList (m: m) n else before n);
+    # each line is an output and what it refers to
+    lines = concatStringsSep "\n" (genList line count) + "\n";
+    passAsFile = [ "lines" ];
     args = [ "sh" "-euc" ''
       b=${seed}/bin/busybox
-      $b mkdir -p $out/refs
-      $b cp -r ${slices}/${toString n}/. $out/
-      echo $inputs > $out/refs/inputs
+      while read -r name inputs; do
+        eval "out=\$$name"
+        $b mkdir -p $out/refs
+        $b cp -r ${slices}/''${name#part}/. $out/
+        for input in $inputs; do eval "echo \$$input"; done > $out/refs/inputs
+      done < $linesPath
     '' ];
   };
 in
-builtins.elemAt paths (count - 1)
+map (n: made.${output n}) roots

@@ -89,7 +89,6 @@ class Graph:
 
 def measure(places: Places, rounds: int) -> list[Row]:
     """Chain and width on every engine, and by Nix."""
-    os.environ["PATH"] = places.environ["PATH"]  # nix is evaluated with in this process
     builders = {engine: builder_of(engine) for engine in ENGINES}
     rows = []
     for shape in ("chain", "width"):

@@ -55,6 +55,7 @@ def prepare(engine: str) -> Places:
     for name in ("NIXBK_BUILDER", "BUILDKIT_HOST", "DOCKER_CONTEXT"):
         environ.pop(name, None)
     environ["PATH"] = os.pathsep.join([environ["NIXBK_DEV_BIN"], environ.get("PATH", "")])
+    os.environ["PATH"] = environ["PATH"]  # some evaluate with Nix in this process
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     scratch = cache / "nixbk-dev" / "bench"
     scratch.mkdir(parents=True, exist_ok=True)

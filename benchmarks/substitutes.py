@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.closures import COUNT, SMALL_COUNT, large, served, small
+from benchmarks.closures import COUNT, FEW, SMALL_COUNT, large, served, small
 from benchmarks.measure import Run, in_turns, peak, ratio, run
 from benchmarks.noop import LIMIT as PLAN_LIMIT
 from benchmarks.noop import unit
@@ -51,38 +51,41 @@ def measure(places: Places, rounds: int) -> list[Row]:
     rows: list[Row] = []
     with ExitStack() as stack:
         offer = stack.enter_context(served(places, small(places)))
-        project = _project(places.scratch / "closure-small-lock", offer)
-        locks = _locks(places, rounds, project, offer)
-        rows += _lock_rows(f"{SMALL_COUNT} small paths", locks)
+        rows += _measure_lock(places, rounds, f"{SMALL_COUNT} small paths", offer)
         for compression in COMPRESSIONS:
             offer = stack.enter_context(served(places, large(places, compression)))
             rows += _measure(places, rounds, compression, offer)
     return rows
 
 
-def _locks(places: Places, rounds: int, project: Path, offer: Offer) -> dict[str, list[Run]]:
-    """Locks with nothing known, and Nix's way to ask the same questions."""
+def _measure_lock(
+    places: Places, rounds: int, what: str, offer: Offer, limit: float | None = LOCK_LIMIT
+) -> list[Row]:
+    """Lock with nothing known to Nix's way to ask the same questions."""
+    root = offer.roots[-1]
     folder = places.scratch / "closure-run"
-    return in_turns(
+    project = _project(places.scratch / "closure-lock", offer, root)
+    locks = in_turns(
         {
             "nixbk lock": partial(_lock, places, project, folder),
-            "nix path-info": partial(_path_info, places, offer, folder),
+            "nix path-info": partial(_path_info, places, offer, root, folder),
         },
         rounds + 2,
     )
-
-
-def _lock_rows(what: str, locks: dict[str, list[Run]]) -> list[Row]:
     return [
-        ratio(f"{what}: lock / nix path-info", locks, "nixbk lock", "nix path-info", LOCK_LIMIT),
+        ratio(f"{what}: lock / nix path-info", locks, "nixbk lock", "nix path-info", limit),
         peak(f"{what}: client memory, lock", locks["nixbk lock"], CLIENT_LIMIT_MB),
     ]
 
 
 def _measure(places: Places, rounds: int, compression: str, offer: Offer) -> list[Row]:
-    project = _project(places.scratch / f"closure-{compression}", offer)
+    few, root = offer.roots
+    what = f"{COUNT} paths, {compression}"
+    smaller = offer._replace(roots=(few,))
+    rows = _measure_lock(places, rounds, f"{FEW} paths, {compression}", smaller, None)
+    rows += _measure_lock(places, rounds, what, offer)
+    project = _project(places.scratch / f"closure-project-{compression}", offer, root)
     folder = places.scratch / "closure-run"
-    locks = _locks(places, rounds, project, offer)
     _lock(places, project, folder)
     applies = in_turns(
         {
@@ -101,9 +104,8 @@ def _measure(places: Places, rounds: int, compression: str, offer: Offer) -> lis
         },
         rounds + 2,
     )
-    what = f"{COUNT} paths, {compression}"
     return [
-        *_lock_rows(what, locks),
+        *rows,
         ratio(
             f"{what}: apply / nix copy, tar, load",
             applies,
@@ -124,8 +126,8 @@ def _lock(places: Places, project: Path, folder: Path) -> Run:
     return run([NIXBK, "lock"], cwd=project, environ=_fresh(places, folder))
 
 
-def _path_info(places: Places, offer: Offer, folder: Path) -> Run:
-    command = ["nix", "path-info", "--recursive", "--store", offer.url, offer.root]
+def _path_info(places: Places, offer: Offer, root: str, folder: Path) -> Run:
+    command = ["nix", "path-info", "--recursive", "--store", offer.url, root]
     return run(command, environ=_fresh(places, folder))
 
 
@@ -139,7 +141,7 @@ def _copy_and_load(places: Places, offer: Offer, folder: Path) -> Run:
     _empty(places)
     environ = _fresh(places, folder)
     store = folder / "store"
-    command = ["nix", "copy", "--from", offer.url, "--to", str(store), offer.root]
+    command = ["nix", "copy", "--from", offer.url, "--to", str(store), offer.roots[-1]]
     start = time.perf_counter()
     copied = run([*command, "--option", "trusted-public-keys", offer.key], environ=environ)
     archive = _archive(store, folder)
@@ -202,8 +204,8 @@ def _empty(places: Places) -> None:
     run(["docker", "buildx", "prune", "--all", "--force"], environ=environ)
 
 
-def _project(folder: Path, offer: Offer) -> Path:
-    """A manifest of an image of all of a closure."""
+def _project(folder: Path, offer: Offer, root: str) -> Path:
+    """A manifest of an image of all that *root* refers to."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lines = [
@@ -212,7 +214,7 @@ def _project(folder: Path, offer: Offer) -> Path:
         f'public-keys = ["{offer.key}"]',
         "[images.closure]",
         f'name = "{IMAGE}:latest"',
-        f'installables = ["{offer.root}"]',
+        f'installables = ["{root}"]',
     ]
     (folder / "nixbk.toml").write_text("\n".join([*lines, ""]))
     return folder

@@ -17,6 +17,7 @@ from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Final, Self
 
 from nixbk.buildkit.errors import BuildCancelledError, BuildFailed
+from nixbk.buildkit.uploads import URL_PREFIX
 from nixbk.errors import NixbkError
 from nixbk.llb.marshal import MAX_DEFINITION_BYTES, Marshaller
 
@@ -34,6 +35,8 @@ PIECE_BYTES: Final = 4 * 1024 * 1024
 NEW_IN_0_32: Final = "passthroughop"
 _NO_SESSION: Final = "no active session"
 """BuildKit could ask no client. Source: its ``session/group.go`` and ``session/manager.go``."""
+_LEFT: Final = frozenset({"CANCELLED", "UNAVAILABLE"})
+"""Codes of an upload whose client leaves; one that cannot give its bytes says so by another."""
 
 
 class MetError(NixbkError):
@@ -52,6 +55,13 @@ class SessionMetError(MetError):
             where=name,
             hint="run the same again",
         )
+
+
+def _has_left(error: BuildFailed) -> bool:
+    """Whether the client that the builder asked had left, or did before it gave all."""
+    asked = str(error.failure.op.get("source", {}).get("identifier", ""))
+    is_upload = asked.startswith(URL_PREFIX)
+    return _NO_SESSION in error.message or (is_upload and error.code in _LEFT)
 
 
 class Definitions:
@@ -216,7 +226,7 @@ class Solver:
         except BuildFailed as error:
             if self.faults:
                 raise self.faults[0] from error
-            if _NO_SESSION in error.message:
+            if _has_left(error):
                 raise SessionMetError(error.failure.name or output.vertex.name) from error
             raise
         if ref is None:

@@ -15,6 +15,8 @@ from nixbk.apply.prober import ProbeMetError
 from nixbk.apply.rounds import MAX_SESSIONS, until_settled
 from nixbk.apply.solver import SessionMetError, Solver
 from nixbk.buildkit.errors import BuildFailed, Failure
+from nixbk.buildkit.uploads import URL_PREFIX
+from nixbk.errors import NixbkError
 from nixbk.planner.build_graph import BuildGraph
 from nixbk.planner.compiler import RESULT_FILE
 from nixbk.planner.workshop import Flavour
@@ -22,6 +24,7 @@ from nixbk.planner.workshop import Flavour
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+UPLOAD = Failure(name="source.nar", op={"source": {"identifier": f"{URL_PREFIX}0123"}})
 SHARED = 'Get "http://buildkit-session/0123": no active sessions'
 
 
@@ -54,14 +57,39 @@ def test_clients_that_go_on_leaving() -> None:
         until_settled(failing(*[SessionMetError("x")] * MAX_SESSIONS))
 
 
-def test_a_client_that_left() -> None:
-    """BuildKit says so with the operation that two clients share."""
+def _told_of(error: BuildFailed) -> NixbkError:
+    """What is told of a step that fails with *error*."""
     graph = BuildGraph(Bench(make_lock({"a": []}), {}).lock, WORKSHOP)
 
-    def left(_: dict[str, Any]) -> bytes:
-        raise BuildFailed(SHARED, failure=Failure(name="source.nar"))
+    def fail(_: dict[str, Any]) -> bytes:
+        raise error
 
-    build = MemoryBuild(MemoryCache(), left)
-    with Solver(lambda: nullcontext(build)) as solver, pytest.raises(SessionMetError) as caught:
+    build = MemoryBuild(MemoryCache(), fail)
+    with Solver(lambda: nullcontext(build)) as solver, pytest.raises(NixbkError) as caught:
         solver.read(graph.step(drv_path("a"), Flavour.RUN).root, RESULT_FILE)
-    assert caught.value.where == "source.nar"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (SHARED, "UNKNOWN"),
+        ("error reading from server: EOF", "UNAVAILABLE"),
+        ("grpc: the client connection is closing", "CANCELLED"),
+    ],
+)
+def test_a_client_that_left(message: str, code: str) -> None:
+    """BuildKit says so with the operation that two clients share, whosever it was."""
+    told = _told_of(BuildFailed(message, failure=UPLOAD, code=code))
+    assert isinstance(told, SessionMetError)
+    assert told.where == "source.nar"
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(UPLOAD, "INTERNAL"), (UPLOAD, "UNKNOWN"), (Failure(name="tool"), "UNAVAILABLE")],
+)
+def test_other_failures_are_told(failure: Failure, code: str) -> None:
+    """Bytes that a client cannot give, or that are others, are not asked for again."""
+    error = BuildFailed("digest mismatch", failure=failure, code=code)
+    assert _told_of(error) is error
