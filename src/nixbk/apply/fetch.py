@@ -1,6 +1,9 @@
 """Fetches what binary caches have, before anything is built of it. Effects: a builder, pauses.
 
-Each step is a solve of its own, so many at once and no more. What cannot be fetched from one place
+Each file of a step that unpacks several, and each step, is a solve of its own, so many at once and
+no more. Steps of many files come first: they are long in one container, which others run beside.
+
+What cannot be fetched from one place
 is tried at the next; see :mod:`nixbk.apply.tries`. That is another build: as long as a build runs,
 BuildKit remembers what failed in it, and whoever asks for the same file from elsewhere is told the
 same.
@@ -11,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
-from threading import Event, Lock, Semaphore
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nixbk.apply.fetch_failures import (
@@ -35,6 +38,7 @@ from nixbk.planner.workshop import Flavour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from nixbk.apply.archives import Archives
@@ -50,11 +54,12 @@ if TYPE_CHECKING:
 
 Begin: TypeAlias = "Callable[[], AbstractContextManager[Solver]]"
 Faults: TypeAlias = "Mapping[StorePath, NixbkError]"
+Solve: TypeAlias = (
+    "Callable[[Output, Sequence[StorePath], StorePath, float | None], Future[Faults]]"
+)
 
 PARALLEL_FETCHES: Final = 16
 CANCELLED: Final = "the build was cancelled"
-PARALLEL_FILES: Final = 8
-"""Of one step."""
 DOWN: Final = 4
 """After so many failures in a row a cache is not asked any more the same way."""
 PATIENCE_S: Final = 60.0
@@ -96,7 +101,6 @@ class Fetcher:
         self._tries: dict[StorePath, Tries] = {}
         self._failures: list[PathFailedError] = []
         self._reached: set[str] = set()
-        self._slots = Semaphore(PARALLEL_FETCHES)
         self._down: Counter[tuple[str, bool]] = Counter()
         self._last: dict[tuple[str, bool], NixbkError] = {}
 
@@ -105,7 +109,10 @@ class Fetcher:
         self._stopped.set()
 
     def run(self, steps: Sequence[StorePath]) -> None:
-        """Fetch what *steps* unpack, the largest first; see `fetch_missing`."""
+        """Fetch what *steps* unpack, those of many paths and then the largest first.
+
+        See `fetch_missing` for what it raises.
+        """
         graph = self._graph
         sizes = {step: self._size(step) for step in steps}
         self._tries = {
@@ -114,9 +121,10 @@ class Fetcher:
             for found in graph.leaves.unpackings(step)
         }
         self._progress.begin_fetches(len(self._tries), sum(sizes.values()))
-        order = sorted(steps, key=lambda step: (-sizes[step], step))
+        paths = {step: graph.outputs(step).values() for step in steps}
         missed: dict[StorePath, Iterable[StorePath]] = {
-            step: graph.outputs(step).values() for step in order
+            step: paths[step]
+            for step in sorted(steps, key=lambda step: (-len(paths[step]), -sizes[step], step))
         }
         while missed:
             left, wait_s = self._choose(missed)
@@ -157,11 +165,12 @@ class Fetcher:
             if failed:
                 continue
             left.append(step)
+            before = leaves.choices(step)
             for path, (choice, wait_s) in ((path, c) for path, c in found.items() if c is not None):
                 longest_s = max(longest_s, wait_s)
                 if choice.through_session:
                     self._archives.turn(self._archive(path, choice))
-                if leaves.choices(step)[path] != choice:
+                if before[path] != choice:
                     choices[path] = choice
         if choices:
             self._graph.choose(choices)
@@ -176,8 +185,16 @@ class Fetcher:
         """Try *steps*, all at once; the paths of those that failed at which they did."""
         missed: dict[StorePath, Faults] = {}
         met: MetError | None = None
-        with self._begin() as solver, ThreadPoolExecutor(PARALLEL_FETCHES) as pool:
-            under_way = {pool.submit(self._fetch, solver, step): step for step in steps}
+        with (
+            self._begin() as solver,
+            ThreadPoolExecutor(PARALLEL_FETCHES) as calls,
+            ThreadPoolExecutor(PARALLEL_FETCHES) as pool,
+        ):
+            solved = partial(self._solved, solver)
+            under_way = {
+                pool.submit(self._fetch, partial(calls.submit, solved), step): step
+                for step in steps
+            }
             try:
                 for future in as_completed(under_way):
                     try:
@@ -198,8 +215,13 @@ class Fetcher:
                 self._note(path, fault)
         return {step: faults.keys() for step, faults in missed.items()}
 
-    def _fetch(self, solver: Solver, step: StorePath) -> Faults:
-        """Try one step; what is wrong with its paths, nothing when they are there."""
+    def _fetch(self, solve: Solve, step: StorePath) -> Faults:
+        """Try one step; what is wrong with its paths, nothing when they are there.
+
+        Args:
+            solve: begins a call, in its turn; see `_solved`.
+            step: what unpacks them.
+        """
         if self._stopped.is_set():
             raise BuildCancelledError(CANCELLED)
         paths = list(self._graph.outputs(step).values())
@@ -212,18 +234,12 @@ class Fetcher:
         self._progress.fetching(step, paths)
         limits = {path: self._limit_s(path, choice) for path, choice in choices.items()}
         if len(paths) == 1:
-            faults = self._solved(solver, compiled.root, paths, step, limits[paths[0]])
+            faults = solve(compiled.root, paths, step, limits[paths[0]]).result()
         else:
-            faults = {}
-            with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-                parts = zip(choices, compiled.archives, strict=True)
-                for found in pool.map(
-                    lambda part: self._solved(solver, part[1], [part[0]], step, limits[part[0]]),
-                    parts,
-                ):
-                    faults.update(found)
+            parts = zip(choices, compiled.archives, strict=True)
+            faults = _all([solve(archive, [path], step, limits[path]) for path, archive in parts])
             if not faults:
-                faults = self._solved(solver, compiled.root, paths, step)
+                faults = solve(compiled.root, paths, step, None).result()
         if faults:
             self._progress.not_fetched(step)
             return {path: self._told(path, choices[path], faults[path]) for path in faults}
@@ -251,12 +267,11 @@ class Fetcher:
         output: Output,
         paths: Sequence[StorePath],
         step: StorePath,
-        limit_s: float | None = None,
-    ) -> dict[StorePath, NixbkError]:
+        limit_s: float | None,
+    ) -> Faults:
         """Solve a step, or a file that it unpacks; what is wrong with the paths."""
         try:
-            with self._slots:
-                solver.solve(output, limit_s)
+            solver.solve(output, limit_s)
         except BuildFailed as error:
             if is_miss(error):
                 raise ProbeMetError(step.name) from error
@@ -297,7 +312,7 @@ class Fetcher:
     def _note(self, path: StorePath, fault: NixbkError) -> None:
         """Take down why a try failed."""
         tries = self._tries[path]
-        choice = self._graph.leaves.choices(self._graph.producer(path))[path]
+        choice = self._graph.leaves.choice(path)
         if is_unpacking(fault):
             tries.refuse(choice.archive)
             fault = unpacking_failed(fault, tries.substitute)
@@ -311,3 +326,16 @@ class Fetcher:
 
     def _archive(self, path: StorePath, choice: Choice) -> LockedArchive:
         return self._tries[path].substitute.archives[choice.archive]
+
+
+def _all(calls: Sequence[Future[Faults]]) -> Faults:
+    """What all *calls* found; when one of them fails, those that wait are not made."""
+    faults: dict[StorePath, NixbkError] = {}
+    try:
+        for call in calls:
+            faults.update(call.result())
+    except BaseException:
+        for call in calls:
+            call.cancel()
+        raise
+    return faults

@@ -39,13 +39,13 @@ class Fragment:
         path: the store path.
         root: a file system in which it lives at its own place.
         base: what *root* has but for store paths.
-        siblings: other store paths that are in *root* and not in *base*.
+        members: all store paths that are in *root* and not in *base*; empty for this one alone.
     """
 
     path: StorePath
     root: Output
     base: Output | None
-    siblings: tuple[StorePath, ...] = ()
+    members: tuple[StorePath, ...] = ()
 
 
 def image_state(
@@ -110,7 +110,7 @@ def _layer(
     origin: Origin | None,
 ) -> Output | None:
     first = by_path[layer[0]]
-    whole = set(layer) == {first.path, *first.siblings}
+    whole = set(layer) == {first.path, *first.members}
     if whole and all(by_path[path].root == first.root for path in layer):
         return diff(first.base, first.root, name=f"{name}: {_title(layer)}", origin=origin)
     return _copied(None, layer, by_path, skeleton, name, origin)

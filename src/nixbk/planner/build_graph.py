@@ -97,23 +97,22 @@ class BuildGraph(Knowledge):
         producer = self._producers[path]
         info = self._infos[path]
         if self.is_leaf(producer):
-            others = (other for other in self.outputs(producer).values() if other != path)
             return StoreObject(
                 info,
                 step.root,
-                tuple(sorted(others)),
+                self.leaves.members(producer),
                 by_content=self.is_fetched(producer),
                 content_address=self.leaves.content_address(path),
                 outputs=self._told_outputs(path),
             )
         made = self._realised[producer].outputs.values()
-        siblings = tuple(sorted(o.path for o in made if o.path != path and not o.existing))
+        members = tuple(sorted(o.path for o in made if o.path == path or not o.existing))
         address = info.content_address
         fixed = self.lock.derivations[producer].outputs.get("out")
         if fixed is not None and fixed.content_hash is not None and fixed.method is not None:
             address = content_address(fixed.method, fixed.content_hash)
         return StoreObject(
-            info, step.root, siblings, by_content=bool(address), content_address=address
+            info, step.root, members, by_content=bool(address), content_address=address
         )
 
     def _told_outputs(self, path: StorePath) -> tuple[StorePath, ...] | None:

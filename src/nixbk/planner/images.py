@@ -93,7 +93,7 @@ def compile_image(
             found = graph.store_object(path, Flavour.RUN)
             unpacked = graph.is_leaf(graph.producer(path))  # by a step that leaves no result file
             base = compiler.base if unpacked else compiler.below(found.root)
-            fragments.append(Fragment(path, found.root, base, found.siblings))
+            fragments.append(Fragment(path, found.root, base, found.members))
     return image_state(
         fragments,
         image.layers,

@@ -43,6 +43,9 @@ class Choice:
     through_session: bool = False
 
 
+FIRST: Final = Choice()
+
+
 @dataclass(frozen=True, slots=True)
 class Unpacking:
     """A substitute, and the archive that is taken of it."""
@@ -67,6 +70,15 @@ class Leaves:
         for step, members in self._groups.items():
             for found in members:
                 self._steps.setdefault(found.path, step)
+        # asked for once for each member, so they are made once
+        self._outputs = {
+            step: {found.path.basename: found.path for found in members}
+            for step, members in self._groups.items()
+            if len(members) > 1
+        }
+        self._members = {
+            step: tuple(sorted(outputs.values())) for step, outputs in self._outputs.items()
+        }
 
     def __contains__(self, step: object) -> bool:
         return step in self._sources or step in self._groups
@@ -86,16 +98,18 @@ class Leaves:
     def wanted(self, path: StorePath) -> Wanted:
         """The step and the output that a store path is."""
         step = self._steps[path]
-        return step, (path.basename if len(self._groups.get(step, ())) > 1 else LEAF_OUTPUT)
+        return step, (path.basename if step in self._outputs else LEAF_OUTPUT)
 
     def outputs(self, step: StorePath) -> Mapping[str, StorePath]:
         """What a step unpacks, by output."""
-        if step in self._sources:
-            return {LEAF_OUTPUT: self._sources[step].path}
-        members = self._groups[step]
-        if len(members) == 1:
-            return {LEAF_OUTPUT: members[0].path}
-        return {found.path.basename: found.path for found in members}
+        if step in self._outputs:
+            return self._outputs[step]
+        source = self._sources.get(step)
+        return {LEAF_OUTPUT: source.path if source else self._groups[step][0].path}
+
+    def members(self, step: StorePath) -> tuple[StorePath, ...]:
+        """What a step unpacks, sorted."""
+        return self._members.get(step) or tuple(self.outputs(step).values())
 
     def source(self, step: StorePath) -> LockedSource | None:
         """The source that a step unpacks; None when it unpacks substitutes."""
@@ -147,10 +161,11 @@ class Leaves:
 
     def choices(self, step: StorePath) -> Mapping[StorePath, Choice]:
         """What was chosen of the substitutes that a step unpacks."""
-        return {
-            found.path: self._choices.get(found.path, Choice())
-            for found in self._groups.get(step, ())
-        }
+        return {found.path: self.choice(found.path) for found in self._groups.get(step, ())}
+
+    def choice(self, path: StorePath) -> Choice:
+        """What was chosen of one substitute."""
+        return self._choices.get(path, FIRST)
 
     def choose(self, path: StorePath, choice: Choice) -> None:
         """Take a substitute from elsewhere."""
@@ -169,7 +184,7 @@ class Leaves:
         return found
 
     def _unpacking(self, found: LockedSubstitute) -> Unpacking:
-        choice = self._choices.get(found.path, Choice())
+        choice = self.choice(found.path)
         return Unpacking(found, found.archives[choice.archive], choice.through_session)
 
 

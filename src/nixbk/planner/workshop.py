@@ -113,7 +113,7 @@ class StoreObject:
     Attributes:
         info: path, references and type; size and hash where they are known.
         root: the file system that has it at its own path.
-        siblings: the other store paths in that file system.
+        members: all store paths in that file system, sorted; empty for this one alone.
         by_content: whether its content, not only its recipe, is to key what uses it.
         content_address: how its path follows from its content (``fixed:r:sha256:…``), or empty.
         outputs: of a ``.drv`` file, the outputs that it names; None when it does not know them.
@@ -121,7 +121,7 @@ class StoreObject:
 
     info: RealisedOutput
     root: Output
-    siblings: tuple[StorePath, ...] = ()
+    members: tuple[StorePath, ...] = ()
     by_content: bool = False
     content_address: str = ""
     outputs: tuple[StorePath, ...] | None = ()
@@ -163,7 +163,7 @@ class Place:
     @property
     def in_key(self) -> bool:
         """Whether a cache key has to be told of it, as not all of its file system is meant."""
-        return bool(self.subpath or self.found.siblings)
+        return bool(self.subpath) or len(self.found.members) > 1
 
 
 NO_SANDBOX: Final[Mapping[str, Place]] = MappingProxyType({})

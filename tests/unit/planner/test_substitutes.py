@@ -313,6 +313,6 @@ def test_a_group_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(step.archives) == len(paths)
     assert graph.outputs(paths[0]) == {path.basename: path for path in paths}
     assert {graph.producer(path) for path in paths} == {paths[0]}
-    assert graph.store_object(paths[1], Flavour.RUN).siblings == (paths[0], paths[2])
+    assert graph.store_object(paths[1], Flavour.RUN).members == paths
     assert bench.apply()[-1] == "app"
     assert bench.survey()[2].complete
