@@ -39,22 +39,25 @@ def closure(
     Raises:
         GraphError: nodes refer to each other in a circle.
     """
-    done: dict[Node, None] = {}
-    above: set[Node] = set()
+    done: dict[Node, bool] = {}  # False as long as what is below a node is looked at
+    order: list[Node] = []
     stack: list[tuple[Node, bool]] = [(root, False) for root in sorted(set(roots))]
     while stack:
         node, entered = stack.pop()
         if entered:
-            above.remove(node)
-            done[node] = None
-        elif node not in done and node not in above:
-            above.add(node)
+            done[node] = True
+            order.append(node)
+        elif node not in done:
+            done[node] = False
             stack.append((node, True))
-            below = sorted(set(references(node)) - {node})
-            if circle := above.intersection(below):
-                raise GraphError(f"{str(node)!r} and {str(min(circle))!r} need each other")
-            stack.extend((other, False) for other in below if other not in done)
-    return tuple(done)
+            below = [other for other in set(references(node)) if not done.get(other, False)]
+            below.sort()
+            for other in below:
+                if other not in done:
+                    stack.append((other, False))
+                elif other != node:
+                    raise GraphError(f"{str(node)!r} and {str(other)!r} need each other")
+    return tuple(order)
 
 
 def topological_order(

@@ -7,6 +7,7 @@ and references of its store paths and the budget, and from nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from nixbk.graph.closure import topological_order
@@ -47,6 +48,11 @@ def plan_layers(paths: Sequence[PathInfo], budget: int) -> tuple[tuple[StorePath
     """
     if not 1 <= budget <= MAX_LAYERS:
         raise ImageError(f"{budget} layers are not between 1 and {MAX_LAYERS}")
+    return _planned(tuple(paths), budget)
+
+
+@lru_cache(maxsize=8)  # what unpacks an image's paths, and the image, ask for the same
+def _planned(paths: tuple[PathInfo, ...], budget: int) -> tuple[tuple[StorePath, ...], ...]:
     infos = {info.path: info for info in paths}
     if len(infos) != len(paths):
         raise ImageError("a store path is in the image twice")

@@ -11,6 +11,7 @@ Source: ``Vertex``, ``Output``, ``MarshalConstraints`` of BuildKit's ``client/ll
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 CUSTOM_NAME: Final = "llb.customname"
 SCRATCH: Final = -1
+_CONSTRAINTS: Final = pb.WorkerConstraints()
+"""BuildKit's client always sends it."""
+_BARE_FRAME: Final = pb.Op(constraints=_CONSTRAINTS).SerializeToString(deterministic=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -145,20 +149,14 @@ def seal(
     """
     if not about.name:
         raise LlbError("an operation has no name")
-    frame = pb.Op(
-        inputs=[pb.Input(digest=o.vertex.digest, index=o.index) for o in inputs],
-        platform=None if platform is None else platform.to_proto(),
-        constraints=pb.WorkerConstraints(),  # BuildKit's client always sends it
-    )
-    data = b"".join(part.SerializeToString(deterministic=True) for part in (frame, op))
+    data = _frame(inputs, platform) + op.SerializeToString(deterministic=True)
     digest = f"sha256:{sha256(data).hexdigest()}"
     caps = frozenset(caps)
     below = frozenset[str]().union(*(o.vertex.all_caps for o in inputs))
-    metadata = pb.OpMetadata(
-        ignore_cache=about.ignore_cache,
-        description={CUSTOM_NAME: about.name},
-        caps=dict.fromkeys(caps - below, True),
-    ).SerializeToString(deterministic=True)
+    described = pb.OpMetadata(
+        ignore_cache=about.ignore_cache, description={CUSTOM_NAME: about.name}
+    )
+    metadata = described.SerializeToString(deterministic=True) + _caps(caps - below)
     head = b"\x0a" + varint(len(data))
     entry = delimited(1, digest.encode()) + delimited(2, metadata)
     entries = [head, data, delimited(2, entry)]
@@ -178,6 +176,24 @@ def seal(
         fragment=b"".join(entries),
         span=(len(head), len(head) + len(data)),
     )
+
+
+def _frame(inputs: Sequence[Output], platform: Platform | None) -> bytes:
+    """What an operation has before its own part."""
+    if not inputs and platform is None:
+        return _BARE_FRAME
+    return pb.Op(
+        inputs=[pb.Input(digest=o.vertex.digest, index=o.index) for o in inputs],
+        platform=None if platform is None else platform.to_proto(),
+        constraints=_CONSTRAINTS,
+    ).SerializeToString(deterministic=True)
+
+
+@cache
+def _caps(caps: frozenset[str]) -> bytes:
+    """The part of an operation's metadata that names capabilities; there are few such sets."""
+    message = pb.OpMetadata(caps=dict.fromkeys(caps, True))
+    return message.SerializeToString(deterministic=True)
 
 
 def _location(digest: str, origin: Origin) -> bytes:
