@@ -7,8 +7,8 @@ Two graphs of trivial derivations, a chain and as many side by side, that nobody
   no helper, no result files, and no mounts but root, shell and the inputs.
 * *nix* is ``nix-store --realise`` with its sandbox.
 
-BuildKit runs whatever of a solve is ready, all of it at once. So the width is built by nixbk with
-as many jobs as there are derivations; how long it takes with its default, one for each CPU, is
+BuildKit runs whatever of a solve is ready, all of it at once, and nixbk as many jobs as there are
+CPUs, unless it is told otherwise. How long the width takes it with as many jobs as derivations is
 told beside that.
 
 Effects: starts engines, builds on them and in the Nix store.
@@ -107,7 +107,6 @@ def measure(places: Places, rounds: int) -> list[Row]:
 
 def _cases(places: Places, shape: str, builders: dict[str, str]) -> dict[str, Callable[[], Run]]:
     cpus = os.cpu_count() or 1
-    wide = shape == "width"
 
     def case(side: Callable[[Graph], Run]) -> Run:
         folder = places.scratch / "overhead"
@@ -115,12 +114,10 @@ def _cases(places: Places, shape: str, builders: dict[str, str]) -> dict[str, Ca
 
     cases: dict[str, Callable[[Graph], Run]] = {}
     for engine, builder in builders.items():
-        cases[f"nixbk on {engine}"] = partial(
-            built_by_nixbk, places, builder, jobs=COUNT if wide else cpus
-        )
-        if wide:
-            cases[f"nixbk on {engine}, {cpus} jobs"] = partial(
-                built_by_nixbk, places, builder, jobs=cpus
+        cases[f"nixbk on {engine}"] = partial(built_by_nixbk, places, builder, jobs=cpus)
+        if shape == "width":
+            cases[f"nixbk on {engine}, {COUNT} jobs"] = partial(
+                built_by_nixbk, places, builder, jobs=COUNT
             )
         cases[f"bare on {engine}"] = partial(built_bare, places, builder)
     cases["nix"] = partial(built_by_nix, places, jobs=cpus)

@@ -37,7 +37,7 @@ ROUNDS: Final = {
     "startup": 5,
     "noop": 7,
     "derivations": 5,
-    "overhead": 3,
+    "overhead": 5,
     "outputs": 3,
     "substitutes": 3,
     "minipkgs": 1,

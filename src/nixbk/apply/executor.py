@@ -50,6 +50,8 @@ class StepStore(Protocol):
         """Drop what was kept of a step."""
 
 
+CALLS_PER_JOB: Final = 2
+"""One for what runs, and one for what is ending."""
 A_MOMENT_S: Final = 0.01
 """How long the threads that call the builder have this process to themselves."""
 
@@ -76,7 +78,7 @@ class _Building:
         pool: its threads call the builder.
         events: what happened to a step: its call ended, or its result was told before.
         calls: of the steps that were begun and have not ended.
-        replaced: those of them that are ending, and in whose place another step has begun.
+        ending: those of them whose result was told: their builders run no more.
         done: the result files of what was built.
         unkept: of these, what is not kept for the next time yet.
         lost: what failed because something that it leant on did.
@@ -87,11 +89,16 @@ class _Building:
     pool: ThreadPoolExecutor
     events: SimpleQueue[tuple[StorePath, Future[bytes] | bytes]]
     calls: dict[StorePath, Future[bytes]] = field(default_factory=dict)
-    replaced: set[StorePath] = field(default_factory=set)
+    ending: set[StorePath] = field(default_factory=set)
     done: dict[StorePath, bytes] = field(default_factory=dict)
     unkept: list[StorePath] = field(default_factory=list)
     lost: set[StorePath] = field(default_factory=set)
     met: MetError | None = None
+
+    def has_room(self, jobs: int) -> bool:
+        """Whether another step may begin, of *jobs* builders that run at once."""
+        running = len(self.calls) - len(self.ending)
+        return running < jobs and len(self.calls) < CALLS_PER_JOB * jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class Executor:
         solver: the running build on BuildKit.
         graph: what is known; findings are noted in it.
         known: where findings are kept for the next time.
-        jobs: how many derivations are built at once.
+        jobs: how many builders run at once.
         watch: told the digest of each step that is about to run, and who wants its result early.
         keep_going: whether what does not need a failed derivation is built all the same.
         failed: derivations that failed, in this build or an earlier one of the same command.
@@ -129,7 +136,7 @@ class Executor:
             RealisationChangedError: a rebuilt derivation left something new behind.
             MetError: to be tried again in a new build.
         """
-        with ThreadPoolExecutor(2 * self.jobs) as pool:
+        with ThreadPoolExecutor(CALLS_PER_JOB * self.jobs) as pool:
             building = _Building(Schedule(self.graph, to_build), pool, SimpleQueue())
             try:
                 self._build(building)
@@ -163,27 +170,25 @@ class Executor:
 
     def _start(self, building: _Building) -> None:
         """Have as much running as may be."""
-        while len(building.calls) - len(building.replaced) < self.jobs:
+        while building.has_room(self.jobs):
             drv = building.schedule.take()
             if drv is None:
                 return
             self._begin(building, drv)
 
-    def _begin(self, building: _Building, drv: StorePath) -> bool:
-        """Begin a step, and tell whether it was begun."""
+    def _begin(self, building: _Building, drv: StorePath) -> None:
         leaning = building.schedule.leaning(drv)
         if not leaning.isdisjoint(building.lost | self.failed.keys()):
             building.lost.add(drv)
-            return False
+            return
         step = self._step(drv)
         if step is None:
-            return False
+            return
         self._follow(drv, step, lambda result: building.events.put((drv, result)))
         before = [building.calls[item] for item in leaning if item in building.calls]
         call = building.pool.submit(self._build_step, drv, step, before)
         building.calls[drv] = call
         call.add_done_callback(lambda ended: building.events.put((drv, ended)))
-        return True
 
     def _next(self, building: _Building) -> tuple[StorePath, Future[bytes] | bytes]:
         """What happens next; what is unkept is kept meanwhile."""
@@ -194,10 +199,11 @@ class Executor:
             return building.events.get()
 
     def _hear(self, building: _Building, drv: StorePath, result: bytes) -> None:
-        """A step is ending and its result is told: what waits for that may start.
+        """A step is ending and its result is told: no builder of it runs, so another may start.
 
-        BuildKit then has it wait, and begins it without a word from this client in between. The
-        result file is read all the same, once it is there, and has to say so as well.
+        What waits for the result is begun by BuildKit when the step has ended, without a word from
+        this client in between. The result file is read all the same, once it is there, and has to
+        say so as well.
         """
         if drv not in building.calls or building.met is not None:
             return
@@ -206,14 +212,12 @@ class Executor:
         except NixbkError:
             return  # the file will tell
         building.schedule.told(drv)
-        following = building.schedule.take_leaning(drv)
-        if following is not None and self._begin(building, following):
-            building.replaced.add(drv)
+        building.ending.add(drv)
 
     def _end(self, building: _Building, drv: StorePath, call: Future[bytes]) -> None:
         """Take note of how a build ended."""
         del building.calls[drv]
-        building.replaced.discard(drv)
+        building.ending.discard(drv)
         try:
             result = self._result(drv, call)
         except _LeantError:

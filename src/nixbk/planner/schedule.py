@@ -43,11 +43,6 @@ class Schedule:
         """The next derivation that may start, None when none may."""
         return heapq.heappop(self._ready)[2] if self._ready else None
 
-    def take_leaning(self, on: StorePath) -> StorePath | None:
-        """The same, if it leans on the step *on*."""
-        found = self._ready and on in self.leaning(self._ready[0][2])
-        return self.take() if found else None
-
     def leaning(self, drv: StorePath) -> frozenset[StorePath]:
         """The steps that *drv* needs and that were still ending when it could start."""
         return self._leaning.get(drv, frozenset())

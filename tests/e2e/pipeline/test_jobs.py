@@ -47,11 +47,15 @@ class Witness(Progress):
         return Counter(self.names[digest] for digest, _ in self.results)
 
     def most_at_once(self, prefix: str) -> int:
-        """How many derivations with such a name ran at the same time."""
+        """How many derivations with such a name were built at the same time.
+
+        A builder has ended when the helper tells the result; then BuildKit ends the operation.
+        """
+        told = dict(sorted(self.results))
         events = []
         for run in self.runs.values():
             if run.name.startswith(prefix):
-                events += [(run.started.ToNanoseconds(), 1), (run.completed.ToNanoseconds(), -1)]
+                events += [(run.started.ToNanoseconds(), 1), (told[run.digest], -1)]
         now = most = 0
         for _, change in sorted(events):
             now += change

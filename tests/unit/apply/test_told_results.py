@@ -133,7 +133,7 @@ def test_the_next_begins_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_jobs_are_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One step takes the place of one that told, and nothing else begins because of it."""
+    """One step takes the place of one that told, that with the longest way above it."""
     more: Mapping[str, list[str]] = {f"more{i}": [] for i in range(3)}
     after = {f"after{i}": ["first"] for i in range(3)}
     top = {"top": ["third", *more, *after]}
@@ -141,6 +141,15 @@ def test_jobs_are_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
     teller.run(jobs=1)
     assert teller.before == {"first", "second"}
     assert all(event.is_set() for event in teller.begun.values())
+
+
+def test_what_waits_for_nothing_begins_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builder of a step that told has ended, so any other may run."""
+    graph: Mapping[str, list[str]] = {"first": [], "second": [], "top": ["first", "second"]}
+    teller = tell(monkeypatch, graph)
+    teller.run(jobs=1)
+    assert teller.before == {"first", "second"}
+    assert teller.begun["top"].is_set()
 
 
 NOT_THE_RESULT = {"nothing": b"\n", "half": b'{"outputs":{"out":\n', "no text": b"\xff\xfe\n"}
