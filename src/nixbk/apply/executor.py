@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
@@ -191,12 +192,20 @@ class Executor:
         call.add_done_callback(lambda ended: building.events.put((drv, ended)))
 
     def _next(self, building: _Building) -> tuple[StorePath, Future[bytes] | bytes]:
-        """What happens next; what is unkept is kept meanwhile."""
+        """What happens next; what there is time for is done meanwhile."""
         try:
             return building.events.get(timeout=A_MOMENT_S)
         except Empty:
+            self._prepare(building)
             self._keep(building)
             return building.events.get()
+
+    def _prepare(self, building: _Building) -> None:
+        """Compile what comes next, so that it begins at once when there is room for it."""
+        drv = building.schedule.coming()
+        if drv is not None and drv not in self.failed:
+            with suppress(UnsupportedDerivationError, DerivationError):  # told when it is begun
+                self.graph.step(drv, Flavour.RUN)
 
     def _hear(self, building: _Building, drv: StorePath, result: bytes) -> None:
         """A step is ending and its result is told: no builder of it runs, so another may start.

@@ -43,6 +43,10 @@ class Schedule:
         """The next derivation that may start, None when none may."""
         return heapq.heappop(self._ready)[2] if self._ready else None
 
+    def coming(self) -> StorePath | None:
+        """What `take` would return, and it still does."""
+        return self._ready[0][2] if self._ready else None
+
     def leaning(self, drv: StorePath) -> frozenset[StorePath]:
         """The steps that *drv* needs and that were still ending when it could start."""
         return self._leaning.get(drv, frozenset())

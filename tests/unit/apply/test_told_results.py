@@ -14,7 +14,9 @@ from nixbk.apply.executor import Executor
 from nixbk.apply.failures import DerivationFailedError
 from nixbk.buildkit.errors import BuildFailed, Failure
 from nixbk.graph.closure import closure
+from nixbk.planner.build_graph import BuildGraph
 from nixbk.planner.knowledge import RealisationChangedError
+from nixbk.planner.workshop import Flavour
 from nixbk.proto import ops_pb2
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from nixbk.apply.progress import Told
     from nixbk.buildkit.protocols import Ref
     from nixbk.nix.store_path import StorePath
+    from nixbk.planner.workshop import Step
 
 SOON_S = 10.0
 A_WHILE_S = 0.2
@@ -55,6 +58,11 @@ class Teller:
         self._bench = bench
         self._steps: dict[str, str] = {}
         self._told: dict[str, Told] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the step *first* has."""
+        return self._ended.is_set()
 
     def run(self, jobs: int = 1, *, keep_going: bool = False) -> None:
         """Build everything."""
@@ -148,8 +156,26 @@ def test_what_waits_for_nothing_begins_before_the_end(monkeypatch: pytest.Monkey
     graph: Mapping[str, list[str]] = {"first": [], "second": [], "top": ["first", "second"]}
     teller = tell(monkeypatch, graph)
     teller.run(jobs=1)
-    assert teller.before == {"first", "second"}
+    assert teller.before >= {"first", "second"}
     assert teller.begun["top"].is_set()
+
+
+def test_what_comes_next_is_compiled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room for it yet, so it does not begin."""
+    graph: Mapping[str, list[str]] = {"first": [], "second": [], "top": ["first", "second"]}
+    teller = tell(monkeypatch, graph, NOT_THE_RESULT["nothing"], until="")
+    compiled: list[tuple[str, bool]] = []
+
+    class Graph(BuildGraph):
+        def step(self, step: StorePath, flavour: Flavour) -> Step:
+            if flavour is Flavour.RUN:
+                compiled.append((step.name, teller.ended))
+            return super().step(step, flavour)
+
+    monkeypatch.setattr("benches.BuildGraph", Graph)
+    teller.run(jobs=1)
+    assert teller.before == {"first"}
+    assert ("second.drv", False) in compiled
 
 
 NOT_THE_RESULT = {"nothing": b"\n", "half": b'{"outputs":{"out":\n', "no text": b"\xff\xfe\n"}
