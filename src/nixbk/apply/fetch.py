@@ -3,10 +3,9 @@
 Each file of a step that unpacks several, and each step, is a solve of its own, so many at once and
 no more. Steps of many files come first: they are long in one container, which others run beside.
 
-What cannot be fetched from one place
-is tried at the next; see :mod:`nixbk.apply.tries`. That is another build: as long as a build runs,
-BuildKit remembers what failed in it, and whoever asks for the same file from elsewhere is told the
-same.
+What cannot be fetched from one place is tried at the next; see :mod:`nixbk.apply.tries`. That is
+another build: as long as a build runs, BuildKit remembers what failed in it, and whoever asks for
+the same file from elsewhere is told the same.
 """
 
 from __future__ import annotations

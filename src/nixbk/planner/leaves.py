@@ -44,6 +44,7 @@ class Choice:
 
 
 FIRST: Final = Choice()
+"""What is taken of a substitute unless something else was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
