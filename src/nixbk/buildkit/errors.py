@@ -34,7 +34,12 @@ CACHE_DAMAGED_HINT: Final = (
     "the builder's cache is damaged, as it can be when its disk was full: prune it "
     "(docker builder prune, buildctl prune), then run the same again"
 )
-_SNAPSHOT_LOST: Final = re.compile(r"\bsnapshot\b[^:]* does not exist")
+# as BuildKit says it, as what mounts for it does (containerd's core/mount), and as the kernel does
+_SNAPSHOT_LOST: Final = re.compile(
+    r"\bsnapshot\b[^:]* does not exist"
+    r"|\bmount source: .*, err: no such file or directory"
+    r"|/snapshots/\d+/fs: no such file or directory"
+)
 
 
 class BuilderError(NixbkError):
@@ -157,8 +162,8 @@ def from_rpc(error: grpc.RpcError) -> BuilderError:
 def way_out(text: str) -> str | None:
     """What to do about a builder that fails whatever it is asked; None when *text* tells of none.
 
-    A snapshot that BuildKit could not commit for want of room stays in its cache, and fails
-    everything above it until it is pruned.
+    A snapshot that BuildKit could not commit for want of room stays in its cache, as does one
+    that lost its files so, and fails everything above it until it is pruned.
     """
     if DISK_FULL in text:
         return DISK_FULL_HINT

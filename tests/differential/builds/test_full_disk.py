@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, Final
@@ -72,6 +73,26 @@ def test_there_is_room_again(project: Project, tmp_path: Path) -> None:
             assert time.monotonic() - begun < PATIENCE_S, done.err
             time.sleep(1)
         assert done.out.strip() == real.out.strip()
+
+
+@pytest.mark.parametrize("engine", BUILDKITD)
+@pytest.mark.parametrize("lost", ["*/fs", "*/fs/dev"])
+def test_files_that_a_cache_lost(project: Project, tmp_path: Path, lost: str) -> None:
+    """What a full disk can leave of a cache is named, and who does as told gets there."""
+    first, second = (f"{project.drv(name)}^*" for name in ("good", "parts"))
+    folder = _new(tmp_path)
+    with tcp_buildkitd(folder, None) as port:
+        address = f"tcp://127.0.0.1:{port}"
+        environ = {"NIXBK_BUILDER": address}
+        project.nixbk("build", first, environ=environ)
+        snapshots = folder / "root/runc-overlayfs/snapshots/snapshots"
+        for path in list(snapshots.glob(lost)):
+            shutil.rmtree(snapshots / path.relative_to(snapshots).parts[0])
+        done = project.nixbk("build", second, code=1, environ=environ)
+        assert "hint: the builder's cache is damaged" in done.err
+        buildctl = (f"{parts()['buildkit']}/buildctl", "--addr", address)
+        subprocess.run([*buildctl, "prune"], capture_output=True, check=True)
+        project.nixbk("build", second, environ=environ)
 
 
 def _new(folder: Path) -> Path:
