@@ -145,7 +145,7 @@ def evaluated(folder: Path, name: str, attribute: str, arguments: str) -> Graph:
         f'import ./{expression.name} {{ nonce = "{nonce}"; {arguments} }}\n'
     )
     manifest = Manifest(
-        sandbox=Sandbox.model_validate({"shell": "seed/bin/busybox"}),
+        sandbox=Sandbox(shell="seed/bin/busybox"),  # noqa: S604  a file
         images={COMMAND_LINE: Image(installables=(f"./default.nix#{attribute}",))},
     )
     lock_file = folder / "nixbk.lock"

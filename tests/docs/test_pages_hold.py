@@ -18,8 +18,8 @@ from nixbk.apply.failures import FLAGS, exit_code
 from nixbk.buildkit.address import SCHEMES
 from nixbk.cli.app import INTERRUPTED, app
 from nixbk.schema.lock_document import KEYS
-from nixbk.schema.manifest import Manifest, Output
 from nixbk.schema.manifest_file import parse_manifest
+from nixbk.schema.manifest_model import Manifest, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

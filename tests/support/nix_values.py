@@ -109,13 +109,19 @@ _FILE_NAMES: Final = st.one_of(
 ).filter(lambda name: name not in {".", ".."})
 
 
+def _without_null(text: str) -> str:
+    # as bytes: what a null byte parted may be one character then
+    data = text.encode("utf-8", "surrogateescape").replace(b"\0", b"")
+    return data.decode("utf-8", "surrogateescape")
+
+
 @st.composite
 def trees(draw: st.DrawFn, path: str = "", depth: int = 0) -> list[Event]:
     """File trees, as the events of an archive."""
     kinds = ["file", "symlink"] if depth > 3 else ["directory", "file", "symlink"]
     match draw(st.sampled_from(kinds)):
         case "symlink":
-            targets = nix_strings.map(lambda text: text.replace("\0", "")).filter(bool)
+            targets = nix_strings.map(_without_null).filter(bool)
             return [Symlink(path, draw(targets))]
         case "file":
             content = draw(st.binary(max_size=40))

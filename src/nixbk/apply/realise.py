@@ -37,6 +37,7 @@ from nixbk.resolve.nix_command import NixCommand
 from nixbk.resolve.sources import open_source
 from nixbk.resolve.substituters import Asking
 from nixbk.schema.files import read_lock, read_manifest
+from nixbk.schema.installable import Installable, InstallableError
 from nixbk.schema.lock import BundleOrigin, LockedImage
 from nixbk.schema.manifest import Image, Manifest
 from nixbk.schema.manifest_file import ManifestFile
@@ -181,8 +182,11 @@ def evaluate(
         manifest_file: the manifest, which there need not be.
         installables: as Nix users write them.
         asking: how its caches are asked.
+
+    Raises:
+        NixbkError: there is no such installable, or it cannot be evaluated.
     """
-    inputs = Manifest.model_construct(images={})
+    inputs = Manifest(images={})
     if manifest_file.exists():
         inputs = read_manifest(manifest_file).manifest
     wish = Manifest(
@@ -190,7 +194,7 @@ def evaluate(
         sandbox=inputs.sandbox,
         substituters=inputs.substituters,
         fallback=inputs.fallback,
-        images={COMMAND_LINE: Image(installables=tuple(installables))},
+        images={COMMAND_LINE: Image(installables=tuple(map(_checked, installables)))},
     )
     lock_file = manifest_file.with_suffix(".lock")
     asked = ManifestFile(wish, b"", "command line")
@@ -198,6 +202,15 @@ def evaluate(
     nix = NixCommand(folder, without=(lock_file, bundle_folder(lock_file)))
     old = read_lock(lock_file) if lock_file.exists() else None
     return make_lock(asked, folder, lock_file, nix, old=old, asking=asking)
+
+
+def _checked(text: str) -> str:
+    """*text*, which no file has checked, if it is an installable."""
+    try:
+        Installable.parse(text)
+    except InstallableError as error:
+        raise InstallableError(error.message, where=text, hint=error.hint) from error
+    return text
 
 
 def _build_or_lose(bench: Workbench, progress: Progress, *, check: bool) -> Realised:

@@ -210,7 +210,6 @@ def targets(
     usual = UNCOMPRESSED if len(image.outputs) == 1 else COMPRESSED  # one digest everywhere
     found: list[Target] = []
     for output in image.outputs:
-        # by their type and not their class, whose module is slow to load
         if output.type == "oci":
             found.append(OciArchive(folder / output.path, reference))
         elif output.type == "registry":

@@ -19,7 +19,6 @@ import platform
 import subprocess
 import tempfile
 from functools import cache, cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
@@ -307,7 +306,7 @@ class NixCommand:
 
 @cache
 def _expression(name: str) -> str:
-    return files("nixbk.resolve").joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def attribute_paths(wish: Wish) -> list[list[str]]:

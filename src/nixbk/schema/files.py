@@ -31,9 +31,9 @@ def read_manifest(path: Path) -> ManifestFile:
         FileError: the file cannot be read.
         ManifestError: it is no manifest.
     """
-    # pydantic looks for plugins in all that is installed, which takes longer than the reading.
+    # pydantic, which words errors, else looks for plugins in all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from nixbk.schema.manifest_file import parse_manifest  # noqa: PLC0415 - pydantic is slow
+    from nixbk.schema.manifest_file import parse_manifest  # noqa: PLC0415 - not all read one
 
     return parse_manifest(_read(path, "run 'nixbk init' to write one"), path.name)
 

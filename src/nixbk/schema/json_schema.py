@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from nixbk.schema.lock_model import LockModel
-from nixbk.schema.manifest import Manifest
+from nixbk.schema.manifest_model import Manifest
 from nixbk.schema.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nixbk.schema.manifest import Model
+    from nixbk.schema.manifest_model import Model
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TITLES = {"manifest": "nixbk.toml", "lock": "nixbk.lock", "plan": "nixbk plan --json"}

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StringConstraints
 
-from nixbk.schema.manifest import Model
+from nixbk.schema.manifest_model import Model
 
 BaseName = Annotated[
     str, StringConstraints(pattern=r"^[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$")

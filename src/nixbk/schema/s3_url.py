@@ -28,10 +28,11 @@ DEFAULT_REGION: Final = "us-east-1"
 PARAMETERS: Final = ("addressing-style", "endpoint", "profile", "region", "scheme")
 """Those of Nix that say where the bucket is; ``priority`` is every cache's."""
 
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_REGION: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
-_PROFILE: Final = re.compile(r"[^\x00-\x1f\[\]]{1,200}")
-_ENDPOINT: Final = re.compile(
+# Compiled for the first bucket: most manifests have none.
+_BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_REGION: Final = r"[A-Za-z0-9-]{1,64}"
+_PROFILE: Final = r"[^\x00-\x1f\[\]]{1,200}"
+_ENDPOINT: Final = (
     r"(?:(?P<scheme>https?)://)?(?P<host>(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[1-9][0-9]{0,4})?)"
     r"(?P<path>(?:/[A-Za-z0-9._~%-]+)*)/?"
 )
@@ -76,7 +77,7 @@ class S3Url:
         except ValueError as error:
             raise S3UrlError(f"expected an address: {error}") from error
         bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
-        if not _BUCKET.fullmatch(bucket):
+        if not re.fullmatch(_BUCKET, bucket):
             raise S3UrlError(
                 f"expected the name of a bucket, found {_told(bucket)}",
                 hint="write s3://BUCKET/PREFIX; what is no bucket of AWS is named by '?endpoint='",
@@ -89,9 +90,9 @@ class S3Url:
         return cls(bucket, prefix, region, profile, _base(bucket, prefix, region, given))
 
 
-def _checked(given: dict[str, str], name: str, rule: re.Pattern[str], what: str) -> str:
+def _checked(given: dict[str, str], name: str, rule: str, what: str) -> str:
     value = given.get(name, "")
-    if name in given and not rule.fullmatch(value):
+    if name in given and not re.fullmatch(rule, value):
         raise S3UrlError(f"expected {what}, found {value!r}")
     return value
 
@@ -124,7 +125,7 @@ def _endpoint(given: dict[str, str]) -> tuple[str, str, str]:
         raise S3UrlError(f"expected the scheme http or https, found {scheme!r}")
     if "endpoint" not in given:
         return scheme, "", ""
-    found = _ENDPOINT.fullmatch(endpoint)
+    found = re.fullmatch(_ENDPOINT, endpoint)
     if found is None:
         raise S3UrlError(
             f"expected the address of a server as endpoint, found {_told(endpoint)}",

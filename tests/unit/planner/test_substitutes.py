@@ -191,7 +191,7 @@ def test_layers_of_what_is_fetched_need_no_result() -> None:
     bench = Bench(lock, {str(store_path("app")): (store_path("lib"),)}, SHOP)
     bench.apply()
     graph, _, _ = bench.survey()
-    manifest = Image.model_validate({"installables": ["x#app"]})
+    manifest = Image(installables=("x#app",))
     image = blueprint(graph, next(iter(lock.images)), manifest, Platform("linux", "amd64"))
     state = compile_image(graph, image, MERGE_CAPABILITIES)
     assert state is not None

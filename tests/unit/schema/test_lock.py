@@ -30,7 +30,7 @@ from nixbk.schema.lock_file import parse_lock
 from nixbk.schema.problems import LockError
 
 if TYPE_CHECKING:
-    from nixbk.schema.manifest import Model
+    from nixbk.schema.manifest_model import Model
 
 SMALL = lock({"zlib": [], "hello": ["zlib"]}, with_shell=True)
 TEXT = to_bytes(SMALL).decode()

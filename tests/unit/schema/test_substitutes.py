@@ -299,11 +299,11 @@ def test_what_recipes_prove() -> None:
 # Trust ------------------------------------------------------------------------------------
 
 
-def _manifest(*keys: SecretKey, trust: bool = True, **more: object) -> Manifest:
+def _manifest(*keys: SecretKey, trust: bool = True, fallback: bool = False) -> Manifest:
     texts = tuple(str(key.public) for key in keys)
     main = Substituter(url="https://cache.test", public_keys=texts, trust=trust)
-    values = {"images": {"demo": Image(installables=("./default.nix#hello",))}, **more}
-    return Manifest(substituters={"main": main}, **values)
+    images = {"demo": Image(installables=("./default.nix#hello",))}
+    return Manifest(substituters={"main": main}, images=images, fallback=fallback)
 
 
 UNSIGNED = entry(GLIBC.path, target="/nix/store", key=None)
