@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cached_projects import CachedProject
-from image_files import image_files
+from image_files import image_files, image_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,12 +87,19 @@ class CachedImages:
 
     def files(self, key: str) -> dict[str, str | bytes]:
         """What is in the image, below the store."""
-        archive = self.project.folder / f"{key}.tar"
-        if self.engines.is_docker:
-            archive = self.project.home / f"{key}.tar"
-            saved = self.engines.docker("save", "--output", str(archive), self.name(key))
-            assert saved.code == 0, saved
-        return image_files(archive)
+        return image_files(self._archive(key))
+
+    def layer_bytes(self, key: str) -> list[bytes]:
+        """The layers of the image, the lowest first, uncompressed."""
+        return image_layers(self._archive(key))
+
+    def _archive(self, key: str) -> Path:
+        if not self.engines.is_docker:
+            return self.project.folder / f"{key}.tar"
+        archive = self.project.home / f"{key}.tar"
+        saved = self.engines.docker("save", "--output", str(archive), self.name(key))
+        assert saved.code == 0, saved
+        return archive
 
     def clean(self) -> None:
         """Remove the images from Docker."""

@@ -23,6 +23,13 @@ def image_files(archive: Path) -> dict[str, str | bytes]:
         the bytes of files and the targets of symlinks, by absolute path.
     """
     found: dict[str, str | bytes] = {}
+    for layer in image_layers(archive):
+        found |= _layer_files(layer)
+    return found
+
+
+def image_layers(archive: Path) -> list[bytes]:
+    """The layers of such an image, the lowest first, uncompressed."""
     with tarfile.open(archive) as outer:
         names = set(outer.getnames())
 
@@ -39,10 +46,8 @@ def image_files(archive: Path) -> dict[str, str | bytes]:
         else:
             manifest = json.loads(read(blob(json.loads(read("index.json"))["manifests"][0])))
             layers = [blob(layer) for layer in manifest["layers"]]
-        for layer in layers:
-            data = read(layer)
-            found |= _layer_files(gzip.decompress(data) if data.startswith(GZIP) else data)
-    return found
+        found = [read(layer) for layer in layers]
+    return [gzip.decompress(data) if data.startswith(GZIP) else data for data in found]
 
 
 def _layer_files(data: bytes) -> dict[str, str | bytes]:

@@ -4,8 +4,8 @@ What it keeps of the real one: results are cached by operation and inputs, with 
 addresses of extra hosts, selectors, names and sharing of cache mounts and the URLs of checksummed
 downloads left out; a cache mount of unknown sharing, and else an address that does not parse, fails
 an exec that is not cached before it runs; a download that is refused fails; what was merged goes
-with any of what it was merged of. Instead of running a builder it asks a function for the result
-file.
+with any of what it was merged of; those outputs of an exec are kept that are asked for in the
+build in which it ran. Instead of running a builder it asks a function for the result file.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class MemoryCache:
         if name is None:
             self.records.clear()
         for key in [key for key, value in self.names.items() if value == name]:
-            for index in (0, 1):
-                self.records.pop((key, index), None)
+            for record in [record for record in self.records if record[0] == key]:
+                del self.records[record]
 
 
 class MemoryBuild:
@@ -111,6 +111,7 @@ class MemoryBuild:
         self.capabilities = Capabilities(able, frozenset())
         self.cancelled = False
         self._run = run
+        self._made: dict[str, bytes] = {}
         self._lock = RLock()
 
     def solve(
@@ -119,7 +120,7 @@ class MemoryBuild:
         """Evaluate the terminal operation's input."""
         del evaluate, limit_s
         with self._lock:
-            evaluation = _Evaluation(definition, self.cache, self._run)
+            evaluation = _Evaluation(definition, self.cache, self._run, self._made)
             key, index = evaluation.terminal()
             return Ref(f"{key}:{index}")
 
@@ -157,9 +158,12 @@ class MemoryBuild:
 
 
 class _Evaluation:
-    def __init__(self, definition: pb.Definition, cache: MemoryCache, run: Any) -> None:
+    def __init__(
+        self, definition: pb.Definition, cache: MemoryCache, run: Any, made: dict[str, bytes]
+    ) -> None:
         self._cache = cache
         self._run = run
+        self._made = made
         self._ops = cache.ops
         self._names: dict[str, str] = {}
         self._keys = cache.keys
@@ -178,7 +182,7 @@ class _Evaluation:
 
     def _evaluate(self, digest: str, index: int) -> None:
         key = self._key(digest)
-        if (key, index) in self._cache.records:
+        if self._is_there(key, index):
             return
         op = self._ops[digest]
         for source in op.inputs:
@@ -199,11 +203,15 @@ class _Evaluation:
             result = self._exec(op, digest)
             self._cache.ran.append(self._names[digest])
             self._cache.names[key] = self._names[digest]
-            self._cache.records[key, 0] = result
-            return
+            self._made[key] = result
         self._cache.records[key, index] = result
         if op.HasField("merge"):
             self._cache.merged.add((key, index))
+
+    def _is_there(self, key: str, index: int) -> bool:
+        if key in self._made:
+            self._cache.records.setdefault((key, index), self._made[key])
+        return (key, index) in self._cache.records
 
     def _download(self, url: str, digest: str) -> None:
         if REFUSED in url:

@@ -34,17 +34,42 @@ func main() {
 
 // unpackNars leaves no result: all of it was known before.
 func unpackNars(d *document.Document) error {
-	in, err := store.Open("/")
-	if err != nil {
-		return err
+	last := 0
+	for _, n := range d.Nars {
+		last = max(last, n.Root)
 	}
-	err = unpack.All(d.Nars, in, func(i int) string {
+	if last > len(d.Nars) {
+		return fmt.Errorf("there are %d archives, and one of them is for root %d", len(d.Nars), last)
+	}
+	stores := make([]*store.Store, last+1)
+	for i := range stores {
+		in, err := store.Open(root(i))
+		if err != nil {
+			return err
+		}
+		stores[i] = in
+	}
+	err := unpack.All(d.Nars, stores, func(i int) string {
 		return filepath.Join(run.Dir, "nar", strconv.Itoa(i))
 	})
 	if err != nil {
 		return err
 	}
-	return finish(in)
+	// The container's own comes last: it has the places of all others.
+	for i := last; i >= 0; i-- {
+		if err := finish(root(i), stores[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// root is where a file system for objects is mounted.
+func root(i int) string {
+	if i == 0 {
+		return "/"
+	}
+	return filepath.Join(run.Dir, "root", strconv.Itoa(i))
 }
 
 // packObject makes the file that a binary cache has for a mounted object.
@@ -104,7 +129,7 @@ func assemble(d *document.Document) error {
 			return err
 		}
 	}
-	return finish(in)
+	return finish("/", in)
 }
 
 // compareTrees says what differs between two builds of one object.
@@ -124,9 +149,9 @@ func result(name string, data []byte) error {
 	return store.ResetTimes("/")
 }
 
-func finish(in *store.Store) error {
+func finish(root string, in *store.Store) error {
 	if err := unix.Fchmod(in.Fd(), 0o755); err != nil {
 		return err
 	}
-	return store.ResetTimes("/")
+	return store.ResetTimes(root)
 }

@@ -39,6 +39,9 @@ type Nar struct {
 	step.Nar
 	// ContentAddress, as narinfo files have it, is checked when it is there.
 	ContentAddress string `json:"contentAddress"`
+	// Root is the file system that the object is to lie in: the container's
+	// own, or another one that is mounted.
+	Root int `json:"root"`
 }
 
 // Main runs the step whose kind is the program's argument and ends the process.

@@ -11,12 +11,12 @@ import (
 
 // TestRead finds the document in one variable, in several, and in a file.
 func TestRead(t *testing.T) {
-	text := `{"version":1,"kind":"unpack","nars":[{"path":"\u00ff","narSize":2,"contentAddress":"text:x"}]}`
+	text := `{"version":1,"kind":"unpack","nars":[{"path":"\u00ff","narSize":2,"contentAddress":"text:x","root":3}]}`
 	file := filepath.Join(t.TempDir(), "step.json")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := &Document{Version: 1, Kind: "unpack", Nars: []Nar{{step.Nar{Path: "\xff", NarSize: 2}, "text:x"}}}
+	want := &Document{Version: 1, Kind: "unpack", Nars: []Nar{{step.Nar{Path: "\xff", NarSize: 2}, "text:x", 3}}}
 	for name, env := range map[string]map[string]string{
 		"one variable": {"NIXBK_STEP": text},
 		"several":      {"NIXBK_STEP": text[:5], "NIXBK_STEP_1": text[5:9], "NIXBK_STEP_2": text[9:]},

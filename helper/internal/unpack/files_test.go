@@ -170,7 +170,7 @@ func TestMemoryOf(t *testing.T) {
 			NarHash: zerosHash, NarSize: zerosSize, Compression: format,
 		}})
 	}
-	if err := All(nars, in, func(i int) string { return testdata + zeros[formats[i]].file }); err != nil {
+	if err := All(nars, []*store.Store{in}, func(i int) string { return testdata + zeros[formats[i]].file }); err != nil {
 		t.Fatal(err)
 	}
 	status, err := os.ReadFile("/proc/self/status")

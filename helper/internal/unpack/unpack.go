@@ -38,20 +38,21 @@ const (
 // besides is how much memory all but the windows takes, in bytes.
 const besides = 64 << 20
 
-// unpacker unpacks archives into one store.
+// unpacker unpacks archives into several stores.
 type unpacker struct {
-	in *store.Store
+	stores []*store.Store
 	// alone is held for writing by who has a window that is not narrow, for
 	// reading by all others.
 	alone sync.RWMutex
 }
 
-// All unpacks every archive, several at once where there are processors for
-// it. The file of the i-th is source(i). Of several errors that of the first
-// archive is returned, whichever came first.
-func All(nars []document.Nar, in *store.Store, source func(int) string) error {
+// All unpacks every archive into the store that it is to lie in, several at
+// once where there are processors for it. The file of the i-th is source(i).
+// Of several errors that of the first archive is returned, whichever came
+// first.
+func All(nars []document.Nar, stores []*store.Store, source func(int) string) error {
 	debug.SetMemoryLimit(besides + compression.MaxWindow)
-	u := &unpacker{in: in}
+	u := &unpacker{stores: stores}
 	failures := make([]error, len(nars))
 	next := make(chan int)
 	var workers sync.WaitGroup
@@ -102,6 +103,9 @@ func (u *unpacker) verified(n *document.Nar, source string) error {
 	if err != nil {
 		return err
 	}
+	if n.Root < 0 || n.Root >= len(u.stores) {
+		return fmt.Errorf("there is no root %d for it", n.Root)
+	}
 	expected, err := hashes.Parse(n.NarHash)
 	if err != nil {
 		return err
@@ -147,10 +151,11 @@ func (u *unpacker) attempt(
 		return err
 	}
 	defer archive.Close()
-	err = restore(archive, n, expected, u.in, name)
+	in := u.stores[n.Root]
+	err = restore(archive, n, expected, in, name)
 	if err != nil {
 		// Nothing unverified may stay.
-		return errors.Join(err, tree.Remove(u.in.Fd(), name))
+		return errors.Join(err, tree.Remove(in.Fd(), name))
 	}
 	return nil
 }

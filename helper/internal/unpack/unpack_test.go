@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,7 +94,7 @@ func TestAll(t *testing.T) {
 			if err := os.WriteFile(file, c.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err = All([]document.Nar{c.nar}, in, func(int) string { return file })
+			err = All([]document.Nar{c.nar}, []*store.Store{in}, func(int) string { return file })
 			_, stat := os.Stat(root + path)
 			if c.want == "" {
 				if err != nil || stat != nil {
@@ -127,13 +129,56 @@ func TestMany(t *testing.T) {
 			Path: step.Text(path + strconv.Itoa(i)), NarHash: sri(data), NarSize: uint64(len(data)),
 		}})
 	}
-	if err := All(nars, in, func(i int) string { return filepath.Join(root, strconv.Itoa(i)) }); err != nil {
+	if err := All(nars, []*store.Store{in}, func(i int) string { return filepath.Join(root, strconv.Itoa(i)) }); err != nil {
 		t.Fatal(err)
 	}
 	for i := range nars {
 		got, err := os.ReadFile(root + path + strconv.Itoa(i))
 		if err != nil || string(got) != strconv.Itoa(i) {
 			t.Errorf("%d became %q, %v", i, got, err)
+		}
+	}
+}
+
+// TestRoots unpacks each archive where it is to lie, and nowhere else.
+func TestRoots(t *testing.T) {
+	data := archive("text")
+	file := filepath.Join(t.TempDir(), "nar")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	roots := []string{t.TempDir(), t.TempDir()}
+	var stores []*store.Store
+	var nars []document.Nar
+	for i, root := range []int{0, 1, 1} {
+		nars = append(nars, document.Nar{Root: root, Nar: step.Nar{
+			Path: step.Text(path + strconv.Itoa(i)), NarHash: sri(data), NarSize: uint64(len(data)),
+		}})
+	}
+	for _, root := range roots {
+		in, err := store.Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores = append(stores, in)
+	}
+	if err := All(nars, stores, func(int) string { return file }); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]string{{"0"}, {"1", "2"}} {
+		found, err := filepath.Glob(roots[i] + path + "*")
+		for n, name := range want {
+			want[n] = roots[i] + path + name
+		}
+		if err != nil || !slices.Equal(found, want) {
+			t.Errorf("root %d has %v, %v", i, found, err)
+		}
+	}
+	for _, nowhere := range []int{-1, 2} {
+		nars[0].Root = nowhere
+		err := All(nars[:1], stores, func(int) string { return file })
+		if want := fmt.Sprintf("unpacking '%s0': there is no root %d for it", path, nowhere); err == nil || err.Error() != want {
+			t.Errorf("expected %q, got %v", want, err)
 		}
 	}
 }
@@ -192,7 +237,7 @@ func unpackAll(t *testing.T, root string, nars []document.Nar, archives [][]byte
 			t.Fatal(err)
 		}
 	}
-	return All(nars, in, source)
+	return All(nars, []*store.Store{in}, source)
 }
 
 // unpackOne unpacks one archive and returns why it could not be; whatever the

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 Begin: TypeAlias = "Callable[[], AbstractContextManager[Solver]]"
 Faults: TypeAlias = "Mapping[StorePath, NixbkError]"
 Solve: TypeAlias = (
-    "Callable[[Output, Sequence[StorePath], StorePath, float | None], Future[Faults]]"
+    "Callable[[Sequence[Output], Sequence[StorePath], StorePath, float | None], Future[Faults]]"
 )
 
 PARALLEL_FETCHES: Final = 16
@@ -233,12 +233,12 @@ class Fetcher:
         self._progress.fetching(step, paths)
         limits = {path: self._limit_s(path, choice) for path, choice in choices.items()}
         if len(paths) == 1:
-            faults = solve(compiled.root, paths, step, limits[paths[0]]).result()
+            faults = solve(compiled.roots, paths, step, limits[paths[0]]).result()
         else:
             parts = zip(choices, compiled.archives, strict=True)
-            faults = _all([solve(archive, [path], step, limits[path]) for path, archive in parts])
+            faults = _all([solve([archive], [path], step, limits[path]) for path, archive in parts])
             if not faults:
-                faults = solve(compiled.root, paths, step, None).result()
+                faults = solve(compiled.roots, paths, step, None).result()
         if faults:
             self._progress.not_fetched(step)
             return {path: self._told(path, choices[path], faults[path]) for path in faults}
@@ -263,14 +263,14 @@ class Fetcher:
     def _solved(
         self,
         solver: Solver,
-        output: Output,
+        outputs: Sequence[Output],
         paths: Sequence[StorePath],
         step: StorePath,
         limit_s: float | None,
     ) -> Faults:
-        """Solve a step, or a file that it unpacks; what is wrong with the paths."""
+        """Solve all roots of a step, or a file that it unpacks; what is wrong with the paths."""
         try:
-            solver.solve(output, limit_s)
+            solver.solve(*outputs, limit_s=limit_s)
         except BuildFailed as error:
             if is_miss(error):
                 raise ProbeMetError(step.name) from error

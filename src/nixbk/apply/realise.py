@@ -264,7 +264,9 @@ def build_locked(bench: Workbench, progress: Progress, *, check: bool) -> Realis
         again = [step for found in there for step, _ in graph.wanted(found)]
         failures += check_again(bench, graph, list(dict.fromkeys(again)), progress)
     if not failures:
-        made = [graph.step(step, Flavour.RUN).root for step in dict.fromkeys(roots)]
+        made = [
+            root for step in dict.fromkeys(roots) for root in graph.step(step, Flavour.RUN).roots
+        ]
         keep_cache(bench, graph, lambda _: made, order, progress.say)
     return Realised(
         tuple(

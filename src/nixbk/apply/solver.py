@@ -167,12 +167,13 @@ class Solver:
         finally:
             thread.join()
 
-    def solve(self, output: Output, limit_s: float | None = None) -> None:
-        """Make *output* exist.
+    def solve(self, *outputs: Output, limit_s: float | None = None) -> None:
+        """Make *outputs* exist, one after the other in one build.
 
         Args:
-            output: what is made.
-            limit_s: how long it may take; None for ever.
+            outputs: what is made. BuildKit keeps those outputs of an operation that it is asked
+                for in the build in which it ran.
+            limit_s: how long each may take; None for ever.
 
         Raises:
             BuildFailed: an operation failed.
@@ -181,9 +182,10 @@ class Solver:
             SourceError: a source that BuildKit asked for is not what was locked.
             NixbkError: its definition is longer than BuildKit takes.
         """
-        definition, size_bytes = self.definitions.marshal(output)
-        with self._leased(size_bytes) as build:
-            self._solve(build, definition, output, limit_s)
+        made = [self.definitions.marshal(output) for output in outputs]
+        with self._leased(sum(size_bytes for _, size_bytes in made)) as build:
+            for output, (definition, _) in zip(outputs, made, strict=True):
+                self._solve(build, definition, output, limit_s)
 
     def read(self, output: Output, path: str) -> bytes:
         """Make *output* exist and read one of its files."""

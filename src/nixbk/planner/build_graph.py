@@ -97,10 +97,11 @@ class BuildGraph(Knowledge):
         producer = self._producers[path]
         info = self._infos[path]
         if self.is_leaf(producer):
+            number, members = self.leaves.root(path)
             return StoreObject(
                 info,
-                step.root,
-                self.leaves.members(producer),
+                step.roots[number],
+                members,
                 by_content=self.is_fetched(producer),
                 content_address=self.leaves.content_address(path),
                 outputs=self._told_outputs(path),

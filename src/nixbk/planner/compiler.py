@@ -92,7 +92,9 @@ class Compiler(Operations):
         name = unpackings[0].substitute.path.name
         if len(unpackings) > 1:
             name += f" and {len(unpackings) - 1} more"
-        step = self._unpack(substitutes_document(unpackings), nars, name, origin)
+        roots = 1 + max(found.root for found in unpackings)
+        document = substitutes_document(unpackings)
+        step = self._unpack(document, nars, name, origin, roots=roots)
         return replace(step, archives=tuple(nars))
 
     def _archive(self, found: Unpacking, origin: Origin | None) -> Output:
@@ -105,7 +107,13 @@ class Compiler(Operations):
         return self._download(url, digest, f"archive of {found.substitute.path.name}", origin)
 
     def _unpack(
-        self, document: StepDocument, nars: Sequence[Output], name: str, origin: Origin | None
+        self,
+        document: StepDocument,
+        nars: Sequence[Output],
+        name: str,
+        origin: Origin | None,
+        *,
+        roots: int = 1,
     ) -> Step:
         mounts = [
             Mount(
@@ -116,7 +124,8 @@ class Compiler(Operations):
             )
             for index, nar in enumerate(nars)
         ]
-        return self._step("unpack", document, mounts, name=name, origin=origin)
+        others = [f"/.nixbk/root/{index}" for index in range(1, roots)]
+        return self._step("unpack", document, mounts, name=name, origin=origin, others=others)
 
     def refuse(self, derivation: Derivation) -> None:
         """Refuse a derivation, resolved or not, that cannot be built here.

@@ -49,11 +49,12 @@ FIRST: Final = Choice()
 
 @dataclass(frozen=True, slots=True)
 class Unpacking:
-    """A substitute, and the archive that is taken of it."""
+    """A substitute, the archive that is taken of it, and the root of its step that it lies in."""
 
     substitute: LockedSubstitute
     archive: LockedArchive
     through_session: bool
+    root: int = 0
 
 
 class Leaves:
@@ -61,9 +62,10 @@ class Leaves:
 
     def __init__(self, lock: Lock) -> None:
         self._sources = {_name(lock, path): found for path, found in lock.sources.items()}
+        together = {_name(lock, group[0][0]): group for group in groups(lock)}
         self._groups = {
-            _name(lock, group[0]): tuple(lock.substitutes[path] for path in group)
-            for group in groups(lock)
+            step: tuple(lock.substitutes[path] for root in group for path in root)
+            for step, group in together.items()
         }
         self._substitutes = lock.substitutes
         self._choices: dict[StorePath, Choice] = {}
@@ -77,8 +79,11 @@ class Leaves:
             for step, members in self._groups.items()
             if len(members) > 1
         }
-        self._members = {
-            step: tuple(sorted(outputs.values())) for step, outputs in self._outputs.items()
+        self._roots = {
+            path: (number, root)
+            for step in self._outputs
+            for number, root in enumerate(together[step])
+            for path in root
         }
 
     def __contains__(self, step: object) -> bool:
@@ -108,9 +113,9 @@ class Leaves:
         source = self._sources.get(step)
         return {LEAF_OUTPUT: source.path if source else self._groups[step][0].path}
 
-    def members(self, step: StorePath) -> tuple[StorePath, ...]:
-        """What a step unpacks, sorted."""
-        return self._members.get(step) or tuple(self.outputs(step).values())
+    def root(self, path: StorePath) -> tuple[int, tuple[StorePath, ...]]:
+        """Which root of its step a store path lies in, and all paths that do, sorted."""
+        return self._roots.get(path) or (0, (path,))
 
     def source(self, step: StorePath) -> LockedSource | None:
         """The source that a step unpacks; None when it unpacks substitutes."""
@@ -186,7 +191,8 @@ class Leaves:
 
     def _unpacking(self, found: LockedSubstitute) -> Unpacking:
         choice = self.choice(found.path)
-        return Unpacking(found, found.archives[choice.archive], choice.through_session)
+        archive = found.archives[choice.archive]
+        return Unpacking(found, archive, choice.through_session, self.root(found.path)[0])
 
 
 def file_of(archive: LockedArchive) -> str:

@@ -94,6 +94,7 @@ class Operations:
         key: str = "",
         places: Mapping[str, str] = NO_PLACES,
         helper: Output | None = None,
+        others: Sequence[str] = (),
     ) -> Step:
         if helper is None:
             helper = self._build_helper if kind in {"build", "fetch"} else self._unpack_helper
@@ -102,6 +103,7 @@ class Operations:
             Mount(GATE, kind="cache", id="nixbk", sharing=self._flavour.sharing, first=True),
             Mount("/.nixbk/helper", source=helper, selector="/helper", content_cache="off"),
             *mounts,
+            *(Mount(place, source=self.base, readonly=False, output=True) for place in others),
         ]
         if document.file:
             stored = self._document(document.file, name)
@@ -130,7 +132,7 @@ class Operations:
             name=name,
             origin=origin,
         )
-        return Step(made.root)
+        return Step(made.root, others=tuple(made.output(place) for place in others))
 
     def _proxy(self, *, network: bool) -> Proxy | None:
         if self._flavour is Flavour.PROBE:

@@ -160,6 +160,7 @@ def substitutes_document(unpackings: Sequence[Unpacking]) -> StepDocument:
             "compression": found.archive.compression,
             "references": [str(path) for path in found.substitute.references],
             **_address(found.substitute.content_address),
+            **({"root": found.root} if found.root else {}),
         }
         for found in unpackings
     ]

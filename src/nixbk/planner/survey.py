@@ -14,7 +14,7 @@ from it is another step then, so :func:`examine` asks both again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
 from nixbk.nix.derivation import DerivationError
@@ -214,8 +214,7 @@ def survey(
     while frontier:
         askable = sorted(step for step in frontier if graph.is_known(step))
         absent = frontier.difference(askable)
-        roots = [graph.step(step, Flavour.PROBE).root for step in askable]
-        for step, there in zip(askable, prober.cached(roots), strict=True):
+        for step, there in zip(askable, _cached(graph, askable, prober), strict=True):
             (cached if there else absent).add(step)
         found = _elsewhere(graph, absent, prober)
         absent -= found
@@ -237,6 +236,13 @@ def survey(
     )
 
 
+def _cached(graph: BuildGraph, steps: Sequence[StorePath], prober: Prober) -> list[bool]:
+    """Whether all that each step leaves is in the cache."""
+    roots = [graph.step(step, Flavour.PROBE).roots for step in steps]
+    there = iter(prober.cached(list(chain.from_iterable(roots))))
+    return [all(list(islice(there, len(found)))) for found in roots]
+
+
 def _elsewhere(graph: BuildGraph, absent: Iterable[StorePath], prober: Prober) -> set[StorePath]:
     """The steps of *absent* that are there in another file, which is then chosen."""
     leaves = graph.leaves
@@ -247,8 +253,7 @@ def _elsewhere(graph: BuildGraph, absent: Iterable[StorePath], prober: Prober) -
         before = {step: leaves.choices(step) for step in asked}
         for step in asked:
             graph.choose(leaves.alternative(step, number))
-        roots = [graph.step(step, Flavour.PROBE).root for step in asked]
-        for step, there in zip(asked, prober.cached(roots), strict=True):
+        for step, there in zip(asked, _cached(graph, asked, prober), strict=True):
             if there:
                 found.add(step)
             else:

@@ -177,10 +177,17 @@ class Step:
     Attributes:
         root: the file system with the outputs and the result file.
         archives: the files that it unpacks, of what binary caches have.
+        others: further file systems with what it unpacks.
     """
 
     root: Output
     archives: tuple[Output, ...] = ()
+    others: tuple[Output, ...] = ()
+
+    @property
+    def roots(self) -> tuple[Output, ...]:
+        """All file systems that it leaves."""
+        return (self.root, *self.others)
 
     @property
     def digest(self) -> str:

@@ -36,7 +36,8 @@ WITHOUT_STORE: Final = (
 )  # fmt: skip
 MINIPKGS: Final = ROOT / "examples" / "minipkgs"
 PASSWORD: Final = "op3n-sesame-18"  # noqa: S105  it opens nothing else
-NAMES: Final = [*COMPRESSIONS, "one", "two", "three", "four", "moved"]
+TOGETHER: Final = [f"together{number}" for number in range(20)]
+NAMES: Final = [*COMPRESSIONS, "one", "two", "three", "four", "moved", *TOGETHER]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,28 @@ def test_compressions(images: CachedImages, small: SmallCache) -> None:
     for name in COMPRESSIONS:
         (archive,) = images.project.substitute(small.paths[name]).archives
         assert archive.compression == name
+
+
+def test_paths_of_several_layers_share_a_step(images: CachedImages, small: SmallCache) -> None:
+    """Each lies in a root of its own; the layers are those of steps of their own."""
+    wanted = [small.paths[name] for name in ("app", "link", *TOGETHER)]
+    paths = closure(wanted)
+    with CacheServer(small.folder) as server:
+        cache = {"it": cache_table(server.url, small.key)}
+        steps = {}
+        for keys in ("x", "yz"):  # what two images need is alone
+            images.write(cache, dict.fromkeys(keys, wanted))
+            images.lock()
+            images.apply(keys[0])
+            steps[keys] = images.plan()["images"][keys[0]]["cached"]
+        assert steps["x"] < len(paths) / 2
+        assert steps["yz"] == len(paths)
+        assert images.layer_bytes("x") == images.layer_bytes("y")
+        assert len(images.layer_bytes("x")) == len(paths)
+        assert images.files("x") == store_files(paths)
+        images.write(cache, {"x": wanted})
+        images.lock()
+        assert fetched(images.plan()) == set()
 
 
 def test_what_a_builder_does_not_reach(

@@ -342,7 +342,7 @@ def test_many_fetches_are_told_by_tenths() -> None:
 def test_a_group_is_fetched_file_by_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then unpacked at once; a wrong file of it is replaced alone."""
     monkeypatch.setattr(
-        "nixbk.planner.leaves.groups", lambda lock: (tuple(sorted(lock.substitutes)),)
+        "nixbk.planner.leaves.groups", lambda lock: ((tuple(sorted(lock.substitutes)),),)
     )
     found = [
         substitute(name, archives=[archive(name), archive(name, "other", "zstd")])
@@ -356,6 +356,17 @@ def test_a_group_is_fetched_file_by_file(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(place.asked) == [MAIN, "http://main.example/nar/libc.nar.xz", ZSTD]
     assert place.graph.leaves.unpackings(place.graph.producer(gcc.path))
     assert list(place.graph.leaves.chosen) == [gcc.path]
+
+
+def test_all_roots_of_a_step_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BuildKit keeps of a step what it is asked for while it knows of it."""
+    found = [substitute(name) for name in ("libc", "gcc")]
+    paths = tuple(sorted(item.path for item in found))
+    monkeypatch.setattr("nixbk.planner.leaves.groups", lambda _: (((paths[0],), (paths[1],)),))
+    place = Place(lock_of(*found))
+    place.fetch()
+    assert place.bench.cache.ran == [f"{paths[0].name} and 1 more"]
+    assert not place.bench.survey()[2].to_fetch
 
 
 def test_a_cache_that_is_down_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,8 @@ def test_an_image_of_nothing_that_is_built() -> None:
     )
     lock = replace(lock, images={"image": image}, derivations={}, sources={})
     graph, _, found = Bench(lock, {}, SHOP).survey()
-    assert wanted(graph, image) == ((store_path("lib"), ""), (store_path("gcc"), ""))
+    asked = [graph.path(*output) for output in wanted(graph, image)]
+    assert asked == [store_path("lib"), store_path("gcc")]
     assert names(found.to_fetch) == ["gcc", "lib", "libc"]
     assert graph.located(image) == image
 
@@ -302,7 +303,7 @@ def test_a_circle_is_refused() -> None:
 def test_a_group_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths that share a step are its outputs, each the other's sibling."""
     monkeypatch.setattr(
-        "nixbk.planner.leaves.groups", lambda lock: (tuple(sorted(lock.substitutes)),)
+        "nixbk.planner.leaves.groups", lambda lock: ((tuple(sorted(lock.substitutes)),),)
     )
     bench = Bench(lock_of(), {}, SHOP)
     graph, _, found = bench.survey()
@@ -316,3 +317,27 @@ def test_a_group_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert graph.store_object(paths[1], Flavour.RUN).members == paths
     assert bench.apply()[-1] == "app"
     assert bench.survey()[2].complete
+
+
+def test_a_step_may_have_several_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with paths of its own; what lost one of them is there no more."""
+    paths = sorted(item.path for item in FOUND)
+    first, second = (paths[0],), tuple(paths[1:])
+    monkeypatch.setattr("nixbk.planner.leaves.groups", lambda _: ((first, second),))
+    bench = Bench(lock_of(), {}, SHOP)
+    graph, solver, _ = bench.survey()
+    step = graph.step(paths[0], Flavour.RUN)
+    assert {graph.producer(path) for path in paths} == {paths[0]}
+    assert [entry.get("root", 0) for entry in document(step)["nars"]] == [0, 1, 1]
+    found = [graph.store_object(path, Flavour.RUN) for path in paths]
+    assert [(item.root, item.members) for item in found] == [
+        (step.roots[0], first),
+        *[(step.roots[1], second)] * 2,
+    ]
+    assert {output.vertex for output in step.roots} == {step.root.vertex}
+    mounts = {mount.dest: mount for mount in step.root.vertex.op.exec.mounts}
+    assert mounts["/.nixbk/root/1"].input == mounts["/"].input
+    solver.solve(step.roots[0])
+    assert set(bench.survey()[2].to_fetch) == set(paths)
+    solver.solve(step.roots[1])
+    assert not bench.survey()[2].to_fetch
