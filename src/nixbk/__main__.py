@@ -11,7 +11,7 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    gc.set_threshold(50_000)  # what start-up and graphs make stays: garbage is looked for later
+    gc.set_threshold(500_000)  # what start-up and graphs make stays: garbage is looked for later
     if sys.argv[1:] in (["--version"], ["version"]):
         from nixbk import __version__  # noqa: PLC0415  nothing else is needed for this
 
