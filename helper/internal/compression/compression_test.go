@@ -80,6 +80,38 @@ func TestReader(t *testing.T) {
 	}
 }
 
+// TestAgain reads one file after another with the same windows, also after
+// one that ends early, one that is damaged, and one that is not read to its end.
+func TestAgain(t *testing.T) {
+	const window = 16 << 20
+	all := whole(t)
+	some := func(format string, data []byte, most int64) ([]byte, error) {
+		r, err := NewReader(format, bytes.NewReader(data), window)
+		if err != nil {
+			return nil, err
+		}
+		got, err := io.ReadAll(io.LimitReader(r, most))
+		return got, errors.Join(err, r.Close())
+	}
+	for round := range 3 {
+		for name, want := range all {
+			format, data := formats[filepath.Ext(name)], read(t, name)
+			got, err := some(format, data, 1<<30)
+			if wide := new(Error); errors.As(err, &wide) && wide.Wide {
+				continue
+			}
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("round %d, %s: %d bytes instead of %d, %v", round, name, len(got), len(want), err)
+			}
+			damaged := bytes.Clone(data)
+			damaged[len(data)/2] ^= 0xff
+			_, _ = some(format, damaged, 1<<30)
+			_, _ = some(format, data[:len(data)/2], 1<<30)
+			_, _ = some(format, data, 10)
+		}
+	}
+}
+
 // TestRefused says what is wrong with files that are not to be read.
 func TestRefused(t *testing.T) {
 	const window = "its window is larger than the 128 MiB that are allowed"

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -32,18 +33,75 @@ var openers = map[string]func(io.Reader, uint32) (io.ReadCloser, error){
 	"none":  func(r io.Reader, _ uint32) (io.ReadCloser, error) { return io.NopCloser(r), nil },
 	"gzip":  func(r io.Reader, _ uint32) (io.ReadCloser, error) { return gzip.NewReader(r) },
 	"bzip2": func(r io.Reader, _ uint32) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil },
-	"xz": func(r io.Reader, window uint32) (io.ReadCloser, error) {
-		stream, err := xz.NewReader(r, window)
-		return io.NopCloser(stream), err
-	},
-	"zstd": func(r io.Reader, window uint32) (io.ReadCloser, error) {
-		// With more than one goroutine it is slower: they do little each.
-		stream, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(window)))
-		if err != nil {
-			return nil, err
-		}
-		return stream.IOReadCloser(), nil
-	},
+	"xz":    openXZ,
+	"zstd":  openZstd,
+}
+
+// Decompressors that came to the end of what they read are used again: much of
+// the time for a small file is that of a window for it. What met an error, or
+// the widest window, is not kept.
+var spareXZ, spareZstd sync.Pool
+
+type xzStream struct {
+	*xz.Reader
+	window uint32
+	ended  bool
+}
+
+func openXZ(r io.Reader, window uint32) (io.ReadCloser, error) {
+	if spare, found := spareXZ.Get().(*xzStream); found && spare.window == window {
+		spare.ended = false
+		return spare, spare.Reset(r)
+	}
+	reader, err := xz.NewReader(r, window)
+	return &xzStream{Reader: reader, window: window}, err
+}
+
+func (s *xzStream) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	s.ended = err == io.EOF
+	return n, err
+}
+
+func (s *xzStream) Close() error {
+	if s.ended && s.window < MaxWindow {
+		spareXZ.Put(s)
+	}
+	return nil
+}
+
+type zstdStream struct {
+	*zstd.Decoder
+	window uint32
+	ended  bool
+}
+
+func openZstd(r io.Reader, window uint32) (io.ReadCloser, error) {
+	if spare, found := spareZstd.Get().(*zstdStream); found && spare.window == window {
+		spare.ended = false
+		return spare, spare.Reset(r)
+	}
+	// With more than one goroutine it is slower: they do little each.
+	decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(window)))
+	if err != nil {
+		return nil, err
+	}
+	return &zstdStream{Decoder: decoder, window: window}, nil
+}
+
+func (s *zstdStream) Read(p []byte) (int, error) {
+	n, err := s.Decoder.Read(p)
+	s.ended = err == io.EOF
+	return n, err
+}
+
+func (s *zstdStream) Close() error {
+	if s.ended && s.window < MaxWindow {
+		spareZstd.Put(s)
+	} else {
+		s.Decoder.Close()
+	}
+	return nil
 }
 
 // NewReader decompresses all streams that from holds; its end is reached when
