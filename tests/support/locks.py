@@ -155,10 +155,9 @@ def floating_lock(graph: Mapping[str, Sequence[str]], kinds: Mapping[str, str]) 
         env["out"] = "" if kind == "deferred" else placeholder("out")
         derivations[drv_path(name)] = replace(old, outputs={"out": KINDS[kind]}, env=env)
     images = {
-        key: replace(
-            image,
+        key: image._replace(
             installables=tuple(
-                replace(found, paths={})
+                found._replace(paths={})
                 if found.drv_path and found.drv_path.name[:-4] in kinds
                 else found
                 for found in image.installables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,11 @@ def read_by_models(document: dict[str, Any]) -> manifest.Manifest | None:
         return None
     value: manifest.Manifest = _value(found)
     return value
+
+
+def shown(found: manifest.Manifest | None) -> str:
+    """All of a manifest, which tells 1 from True and the orders of keys apart, as `==` does not."""
+    return repr(found).replace(repr(MappingProxyType({})), "{}")
 
 
 def _value(found: Any) -> Any:

@@ -112,7 +112,7 @@ class MemoryWire:
             return error
         if len(reply.body) > question.limit_bytes:
             return WireError("too long", final=True)
-        return replace(reply, url=question.url)
+        return reply._replace(url=question.url)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from nixbk.apply.failures import REPORT
 from nixbk.apply.prober import is_miss_text
@@ -38,8 +38,7 @@ Told: TypeAlias = "Callable[[bytes], object]"
 """Takes the result file of a step that is about to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A step that is being built.
 
     Attributes:

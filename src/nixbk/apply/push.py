@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -169,7 +169,7 @@ def _cache(address: CacheAddress, manifest_file: Path, settings: Settings) -> Ca
     if manifest_file.exists():
         manifest, folder = read_manifest(manifest_file).manifest, manifest_file.parent
         for name, entry in manifest.substituters.items():
-            alone = replace(manifest, substituters={name: entry})
+            alone = manifest._replace(substituters={name: entry})
             there = target_address(entry.url, folder)
             if there.base == address.base and _same_user(there, address):
                 return caches_of(alone, folder, settings.environ, settings.netrc_file)[0]

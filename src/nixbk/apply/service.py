@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nixbk.apply.fetch_failures import LostError
 from nixbk.apply.prober import CacheProber, ProbeMetError, is_miss
 from nixbk.apply.rounds import until_settled
 from nixbk.apply.shared_cache import check_targets, keep_cache, remember
@@ -53,8 +51,7 @@ EXPORT_RACES: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageState:
+class ImageState(NamedTuple):
     """One image held against the builder's cache and its targets.
 
     Attributes:
@@ -108,6 +105,8 @@ def apply_plan(
     Returns:
         The plan that was carried out.
     """
+    from nixbk.apply.fetch_failures import LostError  # noqa: PLC0415  a plan fetches nothing
+
     shown: list[Plan] = []
     with open_bench(project, settings) as bench:
         check_targets(bench)

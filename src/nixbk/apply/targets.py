@@ -8,10 +8,9 @@ note of ours decides. What was there stays until the new image is whole.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from nixbk.apply.archive import archive_config
 from nixbk.apply.meanwhile import Meanwhile
@@ -78,8 +77,7 @@ def planned(target: Target, reasons: tuple[str, ...]) -> PlannedTarget:
     return PlannedTarget(target.type, target.name, target.action if reasons else "none", reasons)
 
 
-@dataclass(frozen=True, slots=True)
-class DockerEngine:
+class DockerEngine(NamedTuple):
     """The image store of the Docker engine that builds.
 
     Attributes:
@@ -108,8 +106,7 @@ class DockerEngine:
         yield Exporter("moby", {"name": self.name, "compression": self.compression, **OCI})
 
 
-@dataclass(frozen=True, slots=True)
-class OciArchive:
+class OciArchive(NamedTuple):
     """A file in the OCI image layout.
 
     Attributes:
@@ -140,8 +137,7 @@ class OciArchive:
             yield Exporter("oci", {"name": self.reference}, archive.write)
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(NamedTuple):
     """A repository of a registry, reached by BuildKit with the credentials of this session.
 
     Attributes:

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from nixbk.buildkit.docker_context import DockerEndpoint, docker_endpoint
@@ -39,8 +38,7 @@ HINT: Final = (
 _KUBERNETES_NAME: Final = re.compile(r"[-a-z0-9.]+")
 
 
-@dataclass(frozen=True, slots=True)
-class BuilderAddress:
+class BuilderAddress(NamedTuple):
     """One builder to talk to.
 
     Attributes:
@@ -106,7 +104,7 @@ def parse_address(
                 where=chosen_by,
                 hint=f"write 'docker', or 'docker+{text}'",
             )
-        return replace(address, path=path)
+        return address._replace(path=path)
     return _remote(address, parts, tls)
 
 
@@ -116,7 +114,7 @@ def _docker(text: str, environ: Mapping[str, str], chosen_by: str) -> BuilderAdd
         if not endpoint.host.startswith(("unix://", "tcp://", "ssh://")):
             raise ConnectError(f"{text!r} is no address of Docker's API", where=chosen_by)
         if endpoint.host.startswith("tcp://"):
-            endpoint = replace(endpoint, tls=docker_endpoint({**environ, "DOCKER_HOST": "x"}).tls)
+            endpoint = endpoint._replace(tls=docker_endpoint({**environ, "DOCKER_HOST": "x"}).tls)
     else:
         context = text.removeprefix("docker").removeprefix("://")
         endpoint = docker_endpoint(environ, context=context)
@@ -140,18 +138,16 @@ def _remote(address: BuilderAddress, parts: SplitResult, tls: TlsFiles) -> Build
     if host.startswith("-"):
         raise ConnectError(f"{text!r} names no host", where=address.chosen_by)
     query = tuple((name, values[-1]) for name, values in parse_qs(parts.query).items())
-    address = replace(
-        address, host=host, port=port, user=parts.username or "", path=parts.path, query=query
+    address = address._replace(
+        host=host, port=port, user=parts.username or "", path=parts.path, query=query
     )
     if address.scheme == "kube-pod":
         for name in (host, address.option("namespace"), address.option("container")):
             if name and not _KUBERNETES_NAME.fullmatch(name):
                 raise ConnectError(f"{name!r} is no name of Kubernetes", where=address.chosen_by)
-    return (
-        replace(address, tls=tls, port=port or DEFAULT_TCP_PORT)
-        if parts.scheme == "tcp"
-        else (address)
-    )
+    if parts.scheme == "tcp":
+        return address._replace(tls=tls, port=port or DEFAULT_TCP_PORT)
+    return address
 
 
 def resolve_builder(
@@ -177,7 +173,7 @@ def resolve_builder(
     local = parse_address(DEFAULT_BUILDKIT, environ, chosen_by="the default")
     endpoint = docker.docker or DockerEndpoint("")
     if endpoint.origin != "the default":
-        return replace(docker, chosen_by=endpoint.origin)
+        return docker._replace(chosen_by=endpoint.origin)
     tried = []
     for address, path in (
         (docker, endpoint.host.removeprefix("unix://")),

@@ -23,10 +23,9 @@ import stat
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, cast
 
 from nixbk.schema.files import write_atomically
 
@@ -57,8 +56,7 @@ class ContentError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A blob that is there.
 
     Attributes:

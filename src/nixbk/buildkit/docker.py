@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 from nixbk.buildkit.dial import Connection, dial_docker, docker_fault
@@ -30,8 +29,7 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class DockerInfo:
+class DockerInfo(NamedTuple):
     """What a Docker engine is.
 
     Attributes:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nixbk.buildkit.errors import ConnectError
 from nixbk.buildkit.tls import NO_TLS, TlsFiles
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class DockerEndpoint:
+class DockerEndpoint(NamedTuple):
     """The API of a Docker engine.
 
     Attributes:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nixbk.errors import NixbkError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _RPC_PREFIX: Final = re.compile(r"rpc error: code = \w+ desc = ")
 _NO_EXPORTER: Final = re.compile(r'exporter "\w+" could not be found')
+NOT_TOLD: Final[Mapping[str, Any]] = MappingProxyType({})
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 CONTAINERD_HINT: Final = (
@@ -64,8 +65,7 @@ class BuildCancelledError(BuilderError):
     """The build was cancelled on this side."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSpot:
+class SourceSpot(NamedTuple):
     """A place in the user's file that a builder blames.
 
     Attributes:
@@ -82,8 +82,7 @@ class SourceSpot:
         return f"{self.filename}:{self.line}" if self.line else self.filename
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """What the typed details of an error tell.
 
     Attributes:
@@ -103,7 +102,7 @@ class Failure:
     args: tuple[str, ...] = ()
     exit_code: int | None = None
     spots: tuple[SourceSpot, ...] = ()
-    op: Mapping[str, Any] = field(default_factory=dict)
+    op: Mapping[str, Any] = NOT_TOLD
 
 
 class BuildFailed(BuilderError):  # noqa: N818  an outcome of a build more than an error of nixbk
@@ -129,7 +128,7 @@ class BuildFailed(BuilderError):  # noqa: N818  an outcome of a build more than 
             name: the operation's, where the error does not tell it: daemons before 0.15.
             log: without line ends.
         """
-        failure = self.failure if self.failure.name else replace(self.failure, name=name)
+        failure = self.failure if self.failure.name else self.failure._replace(name=name)
         return BuildFailed(self.message, failure=failure, log=log, code=self.code)
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nixbk.buildkit.tls import TlsFiles
+
+if TYPE_CHECKING:
+    import ssl
 
 # what OpenSSL calls it -> what it means to a client
 _REASONS: Final = {
@@ -45,6 +47,8 @@ def wrap(sock: socket.socket, host: str, tls: TlsFiles, *, http2: bool = False) 
     Raises:
         OSError: the server, or a file, does not fit; `reason` has words for it.
     """
+    import ssl  # noqa: PLC0415  few builders are reached by TLS
+
     context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
     # Python 3.13 asks more of certificates than Docker and BuildKit do, who made them
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -60,6 +64,8 @@ def wrap(sock: socket.socket, host: str, tls: TlsFiles, *, http2: bool = False) 
 
 def reason(error: OSError) -> str:
     """What *error* means, in a few words."""
+    import ssl  # noqa: PLC0415  as above
+
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):

@@ -5,8 +5,7 @@ Source: the services of ``proto/control.proto`` and ``proto/gateway.proto``. Pur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from nixbk.proto import control_pb2, gateway_pb2
 
@@ -20,8 +19,7 @@ _CONTROL: Final = "/moby.buildkit.v1.Control/"
 _BRIDGE: Final = "/moby.buildkit.v1.frontend.LLBBridge/"
 
 
-@dataclass(frozen=True, slots=True)
-class Method(Generic[_Request, _Response]):
+class Method(NamedTuple, Generic[_Request, _Response]):
     """One method of a service.
 
     Attributes:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from nixbk.buildkit.receive import ReceiveError, receive_folder
 from nixbk.buildkit.rpc import grpc
 from nixbk.buildkit.service import Service, both_streams, metadata
 from nixbk.proto import filesync_pb2
@@ -58,6 +57,11 @@ class Outputs:
         return Service("moby.filesync.v1.FileSend", {"DiffCopy": both_streams(self._receive)})
 
     def _receive(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        from nixbk.buildkit.receive import (  # noqa: PLC0415  few builds send anything
+            ReceiveError,
+            receive_folder,
+        )
+
         text = (metadata(context).get("buildkit-attachable-exporter-id") or ("0",))[0]
         output = self._by_number.get(int(text) if text.isdecimal() else 0)
         if output is None:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from nixbk.buildkit.outputs import Writer
     from nixbk.proto import ops_pb2
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+
+class Ref(NamedTuple):
     """A snapshot that a solve yielded, valid until its build ends.
 
     Attributes:
@@ -27,8 +29,7 @@ class Ref:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """What a builder tells of one file of a snapshot.
 
     Attributes:
@@ -50,8 +51,7 @@ class FileStat:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What a build hands to its exporters.
 
     Attributes:
@@ -62,12 +62,11 @@ class Result:
     """
 
     ref: Ref | None = None
-    refs: Mapping[str, Ref | None] = field(default_factory=dict)
-    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    refs: Mapping[str, Ref | None] = _NOTHING
+    metadata: Mapping[str, bytes] = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Exporter:
+class Exporter(NamedTuple):
     """One thing to do with a build's result.
 
     Attributes:
@@ -78,7 +77,7 @@ class Exporter:
     """
 
     type: str
-    attrs: Mapping[str, str] = field(default_factory=dict)
+    attrs: Mapping[str, str] = _NOTHING
     output: Path | Writer | None = None
 
 
@@ -95,8 +94,7 @@ class CacheOption:
     attrs: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(NamedTuple):
     """One machine of a builder.
 
     Attributes:
@@ -110,8 +108,7 @@ class Worker:
     platforms: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BuilderInfo:
+class BuilderInfo(NamedTuple):
     """Which BuildKit answers; fields are empty when it does not tell.
 
     Attributes:
@@ -125,8 +122,7 @@ class BuilderInfo:
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a builder can do, by the names in BuildKit's ``solver/pb/caps.go``.
 
     Attributes:

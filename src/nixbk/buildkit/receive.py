@@ -13,8 +13,7 @@ import contextlib
 import os
 import shutil
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.buildkit.fsutil import GO_DIR, GO_SYMLINK, GO_TYPE, open_folder, split_path
 from nixbk.proto import fsutil_pb2
@@ -32,8 +31,7 @@ class ReceiveError(Exception):
     """What the builder sends cannot be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(NamedTuple):
     """A file that is being received."""
 
     file: int

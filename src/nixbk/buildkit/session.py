@@ -15,8 +15,8 @@ import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from nixbk.buildkit import methods
 from nixbk.buildkit.channel import OPTIONS
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nixbk.buildkit.folders import Folder
     from nixbk.buildkit.uploads import Uploads
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _CHUNK_BYTES: Final = 128 * 1024
 # handlers block while they stream, and a health check must never wait for one of them
 _THREADS: Final = 256
@@ -43,8 +44,7 @@ _THREADS: Final = 256
 _SERVING: Final = b"\x08\x01"
 
 
-@dataclass(frozen=True, slots=True)
-class Attachables:
+class Attachables(NamedTuple):
     """What a session offers to the builder.
 
     Attributes:
@@ -58,9 +58,9 @@ class Attachables:
 
     credentials: Credentials | None = None
     uploads: Uploads | None = None
-    folders: Mapping[str, Folder] = field(default_factory=dict)
-    secrets: Mapping[str, bytes | Callable[[], bytes]] = field(default_factory=dict)
-    stores: Mapping[str, ContentFolder] = field(default_factory=dict)
+    folders: Mapping[str, Folder] = _NOTHING
+    secrets: Mapping[str, bytes | Callable[[], bytes]] = _NOTHING
+    stores: Mapping[str, ContentFolder] = _NOTHING
     shared_key: str = ""
 
     def services(self) -> list[Service]:

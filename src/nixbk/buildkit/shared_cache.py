@@ -8,8 +8,8 @@ Source: ``parseCacheOptions``, BuildKit ``client/solve.go``; ``addGithubToken``,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.buildkit.content_folder import DEFAULT_TAG, ContentError, ContentFolder
 from nixbk.buildkit.protocols import CacheOption
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 STORE_PREFIX: Final = "local:"
 INLINE: Final = CacheOption("inline")
+NO_STORES: Final[Mapping[str, ContentFolder]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class CacheTarget:
+class CacheTarget(NamedTuple):
     """One place that cache is kept in.
 
     Attributes:
@@ -44,8 +44,7 @@ class CacheTarget:
     reset: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SharedCache:
+class SharedCache(NamedTuple):
     """Places that cache is taken from and kept in.
 
     Attributes:
@@ -59,7 +58,7 @@ class SharedCache:
     imports: tuple[CacheOption, ...] = ()
     targets: tuple[CacheTarget, ...] = ()
     inline: bool = False
-    stores: Mapping[str, ContentFolder] = field(default_factory=dict)
+    stores: Mapping[str, ContentFolder] = NO_STORES
     notes: tuple[str, ...] = ()
 
     @property

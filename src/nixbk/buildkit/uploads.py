@@ -6,8 +6,7 @@ Source: BuildKit ``session/upload``. Reads what is registered.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from nixbk.buildkit.rpc import grpc
 from nixbk.buildkit.service import Service, both_streams, metadata
@@ -20,8 +19,7 @@ URL_PREFIX: Final = "http://buildkit-session/"
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """Bytes known beforehand.
 
     Attributes:

@@ -6,9 +6,8 @@ and references of its store paths and the budget, and from nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.graph.closure import topological_order
 from nixbk.image.errors import ImageError
@@ -22,8 +21,7 @@ MAX_LAYERS: Final = 125
 """Docker runs no image of more than 127; two are left for what goes on top."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathInfo:
+class PathInfo(NamedTuple):
     """What the layout of layers may know of a store path.
 
     Attributes:

@@ -10,8 +10,7 @@ store paths, and ``/nix`` and ``/nix/store`` above them, all owned by root and o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.image.errors import ImageError
 from nixbk.llb.file import ROOT, Copy, Mkdir, file
@@ -31,8 +30,7 @@ MERGE_CAPABILITIES: Final = frozenset({"mergeop", "diffop"})
 MTIME_S: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A store path and where it is to be had.
 
     Attributes:

@@ -9,8 +9,7 @@ Source: ``ExecOp.Marshal`` of BuildKit's ``client/llb/exec.go``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from nixbk.llb.errors import LlbError
 from nixbk.llb.mounts import is_clean
@@ -38,8 +37,7 @@ _SECURITY: Final[dict[str, pb.SecurityMode.ValueType]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """Proxy variables a program gets without their being in its cache key."""
 
     http: str = ""
@@ -49,16 +47,14 @@ class Proxy:
     all: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ExtraHost:
+class ExtraHost(NamedTuple):
     """A line of ``/etc/hosts``; an address that does not parse stops the step."""
 
     name: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ulimit:
+class Ulimit(NamedTuple):
     """A limit of resources, ``nofile`` for instance."""
 
     name: str
@@ -66,8 +62,7 @@ class Ulimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class SecretEnv:
+class SecretEnv(NamedTuple):
     """A secret of the session as an environment variable."""
 
     id: str
@@ -75,8 +70,7 @@ class SecretEnv:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Exec:
+class Exec(NamedTuple):
     """A program's run and what it leaves.
 
     Attributes:

@@ -13,8 +13,7 @@ Source: ``FileOp.Marshal`` of BuildKit's ``client/llb/fileop.go``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.llb.errors import LlbError
 from nixbk.llb.vertex import SCRATCH, About, Inputs, Output, seal
@@ -30,8 +29,7 @@ _KEEP: Final = -1
 _PERMISSIONS: Final = 0o777
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Numeric owner and group; names would depend on a file system."""
 
     uid: int
@@ -45,8 +43,7 @@ class Owner:
 ROOT: Final = Owner(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Mkdir:
+class Mkdir(NamedTuple):
     """Make a folder; one that is there already stays as it is.
 
     Attributes:
@@ -64,8 +61,7 @@ class Mkdir:
     mtime_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mkfile:
+class Mkfile(NamedTuple):
     """Write a file, whose bytes travel in every definition that has the operation."""
 
     path: str
@@ -75,8 +71,7 @@ class Mkfile:
     mtime_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """Copy a file, symlink or folder with its modes and hard links.
 
     Attributes:
@@ -114,8 +109,7 @@ class Copy:
     mtime_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Symlink:
+class Symlink(NamedTuple):
     """Make a symlink at *path* that says *target*."""
 
     target: str
@@ -124,8 +118,7 @@ class Symlink:
     mtime_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(NamedTuple):
     """Remove a file or a folder with what is in it."""
 
     path: str

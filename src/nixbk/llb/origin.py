@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of the user's that BuildKit shows lines of when a step fails.
 
     Attributes:
@@ -22,8 +21,7 @@ class SourceFile:
     language: str = "TOML"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Why an operation is there; no part of its digest nor of its cache key.
 
     Attributes:

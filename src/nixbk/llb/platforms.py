@@ -5,8 +5,7 @@ Source: ``pb.Platform``; ``Parse`` and ``Normalize`` of containerd's ``platforms
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from nixbk.llb.errors import LlbError
 from nixbk.proto import ops_pb2 as pb
@@ -14,8 +13,7 @@ from nixbk.proto import ops_pb2 as pb
 _ARCHITECTURES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i686": "386"}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Platform:
+class Platform(NamedTuple):
     """What a step runs on; equal platforms are spelled equally.
 
     Attributes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.llb.errors import LlbError
 from nixbk.proto import ops_pb2 as pb
@@ -98,8 +98,7 @@ class Output:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(NamedTuple):
     """What goes with an operation and is not in its bytes.
 
     Attributes:

@@ -13,9 +13,8 @@ Source: ``DerivationBuilderImpl::initEnv``, Nix
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.nix import base32, structured_attrs
 from nixbk.nix.aterm import to_bytes
@@ -62,8 +61,7 @@ _AFTER: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BuildEnvironment:
+class BuildEnvironment(NamedTuple):
     """A builder as Nix starts it.
 
     Attributes:

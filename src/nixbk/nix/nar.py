@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.nix.aterm import to_bytes
 from nixbk.nix.hashes import Hash, HashAlgorithm
@@ -59,15 +59,13 @@ _MAX_NAME: Final = 255
 _MAX_TARGET: Final = 4095
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(NamedTuple):
     """A directory; what is in it follows."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class RegularFile:
+class RegularFile(NamedTuple):
     """A file; `Data` of *size_bytes* together follows."""
 
     path: str
@@ -75,16 +73,14 @@ class RegularFile:
     executable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Symlink:
+class Symlink(NamedTuple):
     """A symbolic link."""
 
     path: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """The next bytes of the file before."""
 
     chunk: bytes

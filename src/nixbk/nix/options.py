@@ -10,8 +10,7 @@ Source: ``derivationOptionsFromStructuredAttrs``, Nix
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from nixbk.nix.aterm import to_bytes
 from nixbk.nix.derivation import Derivation, DerivationError
@@ -25,8 +24,7 @@ _GRAPH_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _MAX_SIZE: Final = 1 << 64
 
 
-@dataclass(frozen=True, slots=True)
-class OutputChecks:
+class OutputChecks(NamedTuple):
     """What may be said of one output once it is built.
 
     An entry is the full text of a store path or the name of an output.
@@ -54,8 +52,7 @@ class OutputChecks:
     ignore_self_refs: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DerivationOptions:
+class DerivationOptions(NamedTuple):
     """The options of one derivation.
 
     Attributes:
@@ -119,8 +116,7 @@ def derivation_options(drv: Derivation) -> DerivationOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SpecialWishes:
+class SpecialWishes(NamedTuple):
     """What a derivation asks of the machine that builds it.
 
     Attributes:
@@ -154,8 +150,7 @@ def output_checks(drv: Derivation) -> dict[str, OutputChecks]:
     return _checks_from_env(drv) if attrs is None else _checks_from_attrs(drv, attrs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """An option by its name, in the environment or the structured attributes."""
 
     env: Mapping[str, str]

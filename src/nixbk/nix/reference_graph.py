@@ -15,16 +15,14 @@ Source: ``Store::exportReferences`` and ``Store::makeValidityRegistration``, Nix
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from nixbk.nix.hashes import Hash
     from nixbk.nix.store_path import StorePath
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceInfo:
+class ReferenceInfo(NamedTuple):
     """What the store knows of one valid path.
 
     Attributes:

@@ -17,8 +17,7 @@ Source: ``Realisation``, Nix 2.34 ``src/libstore/realisation.cc``; ``makeRealisa
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.nix.signatures import verify
@@ -36,8 +35,7 @@ class ToldOutputError(NixbkError):
     """A file that tells of no output."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToldOutput:
+class ToldOutput(NamedTuple):
     """What is told of an output.
 
     Attributes:

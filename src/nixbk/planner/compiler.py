@@ -21,7 +21,6 @@ Source: ``ExecOp.CacheMap``, BuildKit ``solver/llbsolver/ops/exec.go``.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nixbk.llb.file import Copy, file
@@ -95,7 +94,7 @@ class Compiler(Operations):
         roots = 1 + max(found.root for found in unpackings)
         document = substitutes_document(unpackings)
         step = self._unpack(document, nars, name, origin, roots=roots)
-        return replace(step, archives=tuple(nars))
+        return step._replace(archives=tuple(nars))
 
     def _archive(self, found: Unpacking, origin: Origin | None) -> Output:
         digest = found.archive.file_hash.digest.hex()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.image.config import KEY_LABEL
 from nixbk.image.layers import PathInfo, plan_layers
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from nixbk.schema.manifest import Image
 
 
-@dataclass(frozen=True, slots=True)
-class ImageBlueprint:
+class ImageBlueprint(NamedTuple):
     """An image whose content is known.
 
     Attributes:

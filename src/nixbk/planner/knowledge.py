@@ -8,7 +8,6 @@ inputs float.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -115,10 +114,9 @@ class Knowledge:
 
     def located(self, image: LockedImage) -> LockedImage:
         """*image* with all the store paths that are known by now."""
-        return replace(
-            image,
+        return image._replace(
             installables=tuple(
-                replace(found, paths={**found.paths, **self._selected(found)})
+                found._replace(paths={**found.paths, **self._selected(found)})
                 for found in image.installables
             ),
         )

@@ -9,9 +9,8 @@ Several caches may have a substitute, in files that differ by their compression.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from nixbk.nix.content_address import content_address
 from nixbk.nix.store_path import StorePath, compress_hash
@@ -30,8 +29,7 @@ Wanted: TypeAlias = tuple[StorePath, str]
 """A step and one of its outputs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Where the NAR of a substitute comes from.
 
     Attributes:
@@ -47,8 +45,7 @@ FIRST: Final = Choice()
 """What is taken of a substitute unless something else was chosen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacking:
+class Unpacking(NamedTuple):
     """A substitute, the archive that is taken of it, and the root of its step that it lies in."""
 
     substitute: LockedSubstitute

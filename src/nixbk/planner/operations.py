@@ -6,7 +6,6 @@ See :mod:`nixbk.planner.compiler` for the two flavours of each.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -144,4 +143,4 @@ class Operations:
             max_silent_s=self._workshop.max_silent_s,
             tell=True,
         )
-        return replace(proxy, no=proxy.no + settings)
+        return proxy._replace(no=proxy.no + settings)

@@ -13,8 +13,7 @@ input of the step was the very same, so that it is not in the step's own file sy
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from nixbk.errors import NixbkError
 from nixbk.nix.hashes import Hash
@@ -33,8 +32,7 @@ class ResultError(NixbkError):
     """A result file is not one that this version of the helper writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class RealisedOutput:
+class RealisedOutput(NamedTuple):
     """One store object as it was found on the builder.
 
     Attributes:
@@ -58,8 +56,7 @@ class RealisedOutput:
     existing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Realisation:
+class Realisation(NamedTuple):
     """The outputs of one step, by output name."""
 
     outputs: Mapping[str, RealisedOutput]

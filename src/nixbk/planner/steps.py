@@ -12,8 +12,7 @@ leaves out of its keys.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationKind
@@ -40,8 +39,7 @@ class UnsupportedDerivationError(NixbkError):
     """A derivation asks for something nixbk cannot give."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepDocument:
+class StepDocument(NamedTuple):
     """A step as it is handed to the helper.
 
     Attributes:

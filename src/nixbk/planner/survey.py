@@ -13,9 +13,9 @@ from it is another step then, so :func:`examine` asks both again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from nixbk.nix.derivation import DerivationError
 from nixbk.planner.leaves import Choice, file_of
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from nixbk.planner.build_graph import BuildGraph
     from nixbk.planner.leaves import Wanted
     from nixbk.schema.lock import LockedSubstitute
+
+NONE_REFUSED: Final[Mapping[StorePath, NixbkError]] = MappingProxyType({})
 
 
 class Prober(Protocol):
@@ -66,8 +68,7 @@ class KnownRealisations(Protocol):
         """Keep one for the next time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """What is in the cache and what is not.
 
     Attributes:
@@ -81,7 +82,7 @@ class Survey:
     to_build: tuple[StorePath, ...]
     to_send: tuple[StorePath, ...]
     cached: frozenset[StorePath]
-    refused: Mapping[StorePath, NixbkError] = field(default_factory=dict)
+    refused: Mapping[StorePath, NixbkError] = NONE_REFUSED
     to_fetch: tuple[StorePath, ...] = ()
 
     @property

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.llb.exec import Proxy
@@ -54,8 +53,7 @@ class Flavour(Enum):
         return "shared" if self is Flavour.RUN else "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class HelperFile:
+class HelperFile(NamedTuple):
     """A helper program as BuildKit is to fetch it.
 
     Attributes:
@@ -67,8 +65,7 @@ class HelperFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(NamedTuple):
     """What is common to all steps of one platform.
 
     Attributes:
@@ -106,8 +103,7 @@ class Workshop:
     probes_have_helpers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoreObject:
+class StoreObject(NamedTuple):
     """A store path, where it lies, and what is known of it.
 
     Attributes:
@@ -127,8 +123,7 @@ class StoreObject:
     outputs: tuple[StorePath, ...] | None = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """What is built: a derivation with all paths of its inputs in their places.
 
     Attributes:
@@ -142,8 +137,7 @@ class Recipe:
     outputs: Mapping[str, StorePath]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A file or folder in a store object.
 
     Attributes:
@@ -170,8 +164,7 @@ NO_SANDBOX: Final[Mapping[str, Place]] = MappingProxyType({})
 NO_PLACES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One compiled exec.
 
     Attributes:

@@ -7,8 +7,7 @@ counts whose references are all to be had; those that tell the same are further 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from nixbk.errors import NixbkError
 from nixbk.nix.content_address import follows_from_content
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 RETRY: Final = "try again later, or take the substituter out of the manifest"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """What is wrong with what a cache says, or that it says nothing.
 
     Attributes:
@@ -42,8 +40,7 @@ class Fault:
     hint: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(NamedTuple):
     """An answer that is believed, with what it is about."""
 
     answer: Answer

@@ -15,9 +15,8 @@ import lzma
 import os
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.resolve.bundle_files import bundle_file, bundle_folder
 from nixbk.schema.files import FileError, write_atomically
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[0-9a-f]{64}\.nar\.xz")
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """How many archives of a bundle were written and removed."""
 
     written: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -21,8 +20,7 @@ _HASH = re.compile(r"\b([0-9a-z]{8})[0-9a-z]{24}-")
 SIGNS: dict[Action, str] = {"added": "+", "changed": "~", "removed": "-"}
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One installable or input that is not what it was.
 
     Attributes:
@@ -60,8 +58,7 @@ def _short(value: str) -> str:
     return _HASH.sub(lambda match: f"{match[1]}…-", value, count=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """How many entries of a kind there are, and how many came and went."""
 
     total: int
@@ -81,8 +78,7 @@ class Count:
         return {"total": self.total, "added": self.added, "removed": self.removed}
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """All that differs between two locks."""
 
     changes: tuple[Change, ...]

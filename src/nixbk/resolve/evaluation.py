@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nixbk.resolve.evaluator import EvaluationError, Wish
@@ -64,5 +63,5 @@ def _wishes(
         if installable.kind in (InstallableKind.INPUT, InstallableKind.FLAKE):
             assert resolved is not None  # noqa: S101 - every target was pinned
             nar_hash = resolved.locked.nar_hash
-            wish = replace(wish, reference=resolved.reference, nar_hash=nar_hash)
+            wish = wish._replace(reference=resolved.reference, nar_hash=nar_hash)
         yield where, wish

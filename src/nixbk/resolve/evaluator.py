@@ -6,8 +6,7 @@ for tests. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nixbk.errors import NixbkError
 
@@ -28,8 +27,7 @@ class NixMissingError(NixbkError):
     """There is no ``nix`` command, or it is too old."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputRequest:
+class InputRequest(NamedTuple):
     """An input to lock.
 
     Attributes:
@@ -43,8 +41,7 @@ class InputRequest:
     flake: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedInput:
+class ResolvedInput(NamedTuple):
     """An input that is locked and at hand.
 
     Attributes:
@@ -60,8 +57,7 @@ class ResolvedInput:
     is_local: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """An installable to evaluate.
 
     Attributes:
@@ -77,8 +73,7 @@ class Wish:
     nar_hash: Hash | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluated(NamedTuple):
     """The derivation behind an installable.
 
     Attributes:
@@ -91,8 +86,7 @@ class Evaluated:
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PathInfo:
+class PathInfo(NamedTuple):
     """What the store knows of a path."""
 
     path: StorePath

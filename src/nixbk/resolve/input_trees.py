@@ -18,9 +18,8 @@ import subprocess
 import tarfile
 import tempfile
 import urllib.error
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from nixbk.errors import NixbkError
@@ -53,8 +52,7 @@ class InputTreeError(NixbkError):
     """The tree of an input cannot be had without Nix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(NamedTuple):
     """Where a tree comes from.
 
     Attributes:

@@ -6,8 +6,7 @@ Effect of that: asks what machine this is.
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.nix.store_path import StorePath
 from nixbk.resolve.locking import LockingError
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from nixbk.schema.problems import KeyPath
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Something that the manifest names, and what it stands for.
 
     Attributes:

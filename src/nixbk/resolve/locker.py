@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.resolve.installables import images_of, made_paths, named, rows_of
@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Locked", "LockingError", "make_lock"]
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
+class Locked(NamedTuple):
     """A new lock, with what its bundle needs.
 
     Attributes:
@@ -201,7 +200,7 @@ class _Locker:
             raise at(self._file, error, "substituters", error.fault.substituter) from error
         except SmallNarError as error:
             raise at(self._file, error, "substituters", error.substituter) from error
-        return replace(parts, substitutes=entries)
+        return parts._replace(substitutes=entries)
 
     def _sources(self, parts: Substitution, inputs: Mapping[str, ResolvedInput]) -> _Sources:
         """What derivations have as sources, and the files of the sandbox, which join them."""
@@ -226,4 +225,4 @@ def _located(row: Row, substituted: Mapping[tuple[StorePath, str], StorePath]) -
         return row
     keys = {name: (row.drv_path, name) for name in row.names}
     found = {name: substituted[key] for name, key in keys.items() if key in substituted}
-    return replace(row, paths={**row.paths, **found})
+    return row._replace(paths={**row.paths, **found})

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +18,7 @@ KEPT_LINES = 2000
 """How much of a failing program's messages is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A program that ended.
 
     Attributes:

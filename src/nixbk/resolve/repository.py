@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.nix.nar import nar_hash
@@ -39,8 +38,7 @@ class RepositoryError(NixbkError):
     """It cannot be told which files belong to the repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A file or folder: its node's length within an archive."""
 
     size: int

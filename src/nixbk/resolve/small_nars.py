@@ -12,7 +12,6 @@ import bz2
 import lzma
 import zlib
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -103,7 +102,7 @@ def look_into(
         if entry.nar_size > LONGEST_LINK_BYTES or is_flat(entry.content_address):
             found[path] = entry
         elif before is not None and before.nar_hash == entry.nar_hash:
-            found[path] = replace(entry, file_type=before.file_type, target=before.target)
+            found[path] = entry._replace(file_type=before.file_type, target=before.target)
         elif data := _kept(kept, entry):
             found[path] = _with_type(entry, data)
         else:
@@ -163,7 +162,7 @@ def _with_type(entry: LockedSubstitute, data: bytes) -> LockedSubstitute:
         raise BadNarError(
             f"'{entry.path}' is a symbolic link to the unprintable name {root.target!r}"
         )
-    return replace(entry, file_type="symlink", target=root.target)
+    return entry._replace(file_type="symlink", target=root.target)
 
 
 def unpacked(data: bytes, compression: Compression, size_bytes: int) -> bytes:

@@ -5,7 +5,6 @@ Effect: asks an evaluator; reads the files beside the manifest.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nixbk.errors import NixbkError
@@ -71,16 +70,16 @@ class SourcePlaces:
         found = examine(info, lambda: self._evaluator.nar(info.path))
         file = self._repository.find(info.path.name, info.nar_hash, info.nar_size)
         if file is not None:
-            return replace(found, origin=FileOrigin(file))
+            return found._replace(origin=FileOrigin(file))
         if info.nar_size > LARGE_BYTES and self._trees is not None:
             for resolved in inputs.values():
                 if not resolved.is_local:
                     part = self._part(resolved.locked, info)
                     if part is not None:
-                        return replace(found, origin=InputOrigin(resolved.locked.name, part))
+                        return found._replace(origin=InputOrigin(resolved.locked.name, part))
         digest = info.nar_hash.digest.hex()
         self.bundle[digest] = lambda: self._evaluator.nar(info.path)
-        return replace(found, origin=BundleOrigin(digest))
+        return found._replace(origin=BundleOrigin(digest))
 
     def _part(self, locked: LockedInput, info: PathInfo) -> str | None:
         """Where in an input a source is, if the input can be had again without Nix."""
@@ -105,7 +104,7 @@ class SourcePlaces:
         if file is None:
             digest = found.digest.hex()
             self.bundle.setdefault(digest, lambda: nar_of(place))
-            sources.setdefault(path, replace(source, origin=BundleOrigin(digest)))
+            sources.setdefault(path, source._replace(origin=BundleOrigin(digest)))
         else:
-            sources.setdefault(path, replace(source, origin=FileOrigin(file)))
+            sources.setdefault(path, source._replace(origin=FileOrigin(file)))
         return path

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from nixbk.errors import NixbkError
 from nixbk.nix.signatures import PublicKey
@@ -42,8 +41,7 @@ def _wait(_cancel: Callable[[], None], work: Callable[[], T], /) -> T:
     return work()
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """How caches are asked.
 
     Attributes:

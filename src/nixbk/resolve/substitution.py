@@ -12,7 +12,7 @@ Source: ``DerivationGoal::haveDerivation`` and ``PathSubstitutionGoal``, Nix ``s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from nixbk.errors import NixbkError
 from nixbk.nix.derivation import DerivationError, DerivationKind
@@ -68,8 +68,7 @@ class Recipes(Protocol):
         """What an output is that is a derivation itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Substitution:
+class Substitution(NamedTuple):
     """What is fetched and what is built.
 
     Attributes:

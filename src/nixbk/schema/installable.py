@@ -16,8 +16,8 @@ Source: ``ExtendedOutputsSpec::parse``, ``parseFlakeRefWithFragment`` and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.nix.store_path import StorePath, StorePathError
@@ -46,8 +46,7 @@ class InstallableKind(Enum):
     FLAKE = "flake"
 
 
-@dataclass(frozen=True, slots=True)
-class Installable:
+class Installable(NamedTuple):
     """One thing a user wants, as written and taken apart.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.schema.lock_graph import is_fetched
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from nixbk.schema.lock import Lock
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(NamedTuple):
     """What is needed; a ``.drv`` may be built from, and an object that is unpacked.
 
     Attributes:

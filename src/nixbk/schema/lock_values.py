@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,7 @@ ContentMethod = Literal["nar", "text", "flat", "none"]
 Compression = Literal["none", "gzip", "bzip2", "xz", "zstd"]
 
 
-@dataclass(frozen=True, slots=True)
-class LockedInput:
+class LockedInput(NamedTuple):
     """An input with what it was when it was locked.
 
     Attributes:
@@ -41,8 +40,7 @@ class LockedInput:
     last_modified: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LockedInstallable:
+class LockedInstallable(NamedTuple):
     """An installable with the derivation it stands for.
 
     Attributes:
@@ -58,14 +56,14 @@ class LockedInstallable:
     paths: Mapping[str, StorePath]
 
 
-@dataclass(frozen=True, slots=True)
-class LockedImage:
+class LockedImage(NamedTuple):
     """The installables of an image, for its platforms."""
 
     platforms: tuple[str, ...]
     installables: tuple[LockedInstallable, ...]
 
 
+# As named tuples, a file and an archive of the bundle would be equal where their texts are.
 @dataclass(frozen=True, slots=True)
 class FileOrigin:
     """A file or folder of the repository, relative to the lock's folder."""
@@ -73,8 +71,7 @@ class FileOrigin:
     file: str
 
 
-@dataclass(frozen=True, slots=True)
-class InputOrigin:
+class InputOrigin(NamedTuple):
     """A part of an input: its name, and a path in it (empty for all of it)."""
 
     input: str
@@ -91,8 +88,7 @@ class BundleOrigin:
 Origin = FileOrigin | InputOrigin | BundleOrigin
 
 
-@dataclass(frozen=True, slots=True)
-class LockedSource:
+class LockedSource(NamedTuple):
     """A store object that is no output of a derivation of the lock.
 
     Attributes:
@@ -118,8 +114,7 @@ class LockedSource:
     content_hash: Hash | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LockedArchive:
+class LockedArchive(NamedTuple):
     """A file of a binary cache that holds the NAR of a store path.
 
     Attributes:
@@ -137,8 +132,7 @@ class LockedArchive:
     compression: Compression
 
 
-@dataclass(frozen=True, slots=True)
-class LockedSubstitute:
+class LockedSubstitute(NamedTuple):
     """A store path that is fetched from a binary cache.
 
     Attributes:
@@ -164,16 +158,14 @@ class LockedSubstitute:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LockedShell:
+class LockedShell(NamedTuple):
     """The shell of the builds: its file as the manifest names it, and its source."""
 
     file: str
     path: StorePath
 
 
-@dataclass(frozen=True, slots=True)
-class LockedPath:
+class LockedPath(NamedTuple):
     """Something that builds find and that is no input of theirs.
 
     Attributes:

@@ -7,8 +7,8 @@ by the model of the same name in :mod:`nixbk.schema.manifest_model`. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nixbk.schema.cache_url import cache_priority
 from nixbk.schema.sandbox import SHELL_TARGET, SandboxSource
@@ -57,20 +57,18 @@ Platform = Literal[
 DockerCompression = Literal["uncompressed", "gzip", "zstd"]
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """A source of Nix code, locked with its revision and its NAR hash."""
 
     url: str
     flake: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(NamedTuple):
     """What builds find that is no input of theirs."""
 
     shell: str | None = None
-    paths: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = MappingProxyType({})
     system_features: tuple[str, ...] = ()
 
     @property
@@ -83,8 +81,7 @@ class Sandbox:
         return {target: (key, SandboxSource.parse(text)) for target, (key, text) in found.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Substituter:
+class Substituter(NamedTuple):
     """A binary cache that store paths are fetched from instead of being built."""
 
     url: str
@@ -99,39 +96,34 @@ class Substituter:
         return cache_priority(self.url)
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(NamedTuple):
     """Where BuildKit's own cache is shared with other builders."""
 
     from_: tuple[str, ...] = ()
     to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
+class Layers(NamedTuple):
     """How the store paths of an image are put into layers."""
 
     max: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class DockerOutput:
+class DockerOutput(NamedTuple):
     """The image goes into the Docker daemon that builds it."""
 
     type: Literal["docker"]
     compression: DockerCompression | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OciOutput:
+class OciOutput(NamedTuple):
     """The image goes into an archive in the OCI image layout."""
 
     type: Literal["oci"]
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryOutput:
+class RegistryOutput(NamedTuple):
     """The image goes to a registry."""
 
     type: Literal["registry"]
@@ -142,8 +134,7 @@ class RegistryOutput:
 Output = DockerOutput | OciOutput | RegistryOutput
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(NamedTuple):
     """An image: what is in it, how it runs, and where it goes."""
 
     installables: tuple[str, ...]
@@ -151,10 +142,10 @@ class Image:
     platforms: tuple[Platform, ...] = ()
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     workdir: str | None = None
     user: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
     ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     stop_signal: str | None = None
@@ -166,16 +157,15 @@ class Image:
         return self.name or f"{key}:latest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What the user wants: inputs to evaluate and images to make of them."""
 
-    inputs: Mapping[str, Input] = field(default_factory=dict)
-    sandbox: Sandbox = field(default_factory=Sandbox)
-    substituters: Mapping[str, Substituter] = field(default_factory=dict)
+    images: Mapping[str, Image]
+    inputs: Mapping[str, Input] = MappingProxyType({})
+    sandbox: Sandbox = Sandbox()
+    substituters: Mapping[str, Substituter] = MappingProxyType({})
     fallback: bool = False
     cache: Cache = Cache()
-    images: Mapping[str, Image]
 
     @property
     def caches(self) -> tuple[tuple[str, Substituter], ...]:

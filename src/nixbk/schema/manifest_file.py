@@ -8,8 +8,7 @@ each value is what it should be. Pure.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tomli
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from nixbk.schema.manifest import Image, Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestFile:
+class ManifestFile(NamedTuple):
     """A manifest with the text it was read from.
 
     Attributes:

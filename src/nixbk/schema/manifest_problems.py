@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import types
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -70,7 +69,7 @@ def _problem(row: ErrorDetails) -> Problem:
     special = SPECIAL.get(kind)
     if special is not None:
         problem = special(path, value, {**context, "known": known, "msg": row["msg"]})
-        return replace(problem, at_key=problem.at_key or row["loc"][-1:] == ("[key]",))
+        return problem._replace(at_key=problem.at_key or row["loc"][-1:] == ("[key]",))
     message = MESSAGES.get(kind)
     if message is None:
         return Problem(path, row["msg"][:1].lower() + row["msg"][1:])

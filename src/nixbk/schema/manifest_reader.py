@@ -8,8 +8,7 @@ This is on the way of each command, so it works without pydantic. It takes what 
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast, get_args
 
 from nixbk.errors import NixbkError
 from nixbk.nix.signatures import PublicKey
@@ -36,12 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    from _typeshed import DataclassInstance
-
     Reader: TypeAlias = Callable[[Any], "T"]
 
 T = TypeVar("T")
-TableT = TypeVar("TableT", bound="DataclassInstance")
+TableT = TypeVar("TableT", bound=NamedTuple)
 
 
 def read_document(document: dict[str, Any]) -> Manifest | None:
@@ -157,7 +154,7 @@ def _table_of(kind: type[TableT]) -> Reader[TableT]:
         _require(table.keys() <= readers.keys())
         found = {_field(key): readers[key](below) for key, below in table.items()}
         _require(_needed(kind) <= found.keys())
-        return kind(**found)
+        return cast("Callable[..., TableT]", kind)(**found)
 
     return read
 
@@ -167,13 +164,9 @@ def _field(key: str) -> str:
     return "from_" if key == "from" else key.replace("-", "_")  # "from" is a word of Python's
 
 
-def _needed(kind: type[DataclassInstance]) -> set[str]:
+def _needed(kind: type[NamedTuple]) -> set[str]:
     """The fields that have no default."""
-    return {
-        field.name
-        for field in fields(kind)
-        if field.default is MISSING and field.default_factory is MISSING
-    }
+    return set(kind._fields) - kind._field_defaults.keys()
 
 
 def _input(value: Any) -> Input:

@@ -6,8 +6,7 @@ problem, with hints on lines of their own. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixbk.errors import NixbkError
 
@@ -37,8 +36,7 @@ def quote_key(name: str) -> str:
     return f'"{escaped}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with a document.
 
     Attributes:
@@ -56,8 +54,7 @@ class Problem:
     position: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LocatedProblem:
+class LocatedProblem(NamedTuple):
     """A problem and the place of it: ``where`` is ``file:line:column: key``."""
 
     where: str

@@ -17,8 +17,7 @@ Source: ``ParsedS3URL`` and ``S3BinaryCacheStoreConfig``, Nix ``src/libstore/s3-
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from nixbk.errors import NixbkError
@@ -43,8 +42,7 @@ class S3UrlError(NixbkError):
     """A text that is no address of a cache in a bucket."""
 
 
-@dataclass(frozen=True, slots=True)
-class S3Url:
+class S3Url(NamedTuple):
     """A cache in a bucket.
 
     Attributes:

@@ -13,7 +13,7 @@ path: ``nixpkgs#busybox-sandbox-shell/bin/busybox``, ``./default.nix#tools^bin/b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nixbk.errors import NixbkError
 from nixbk.schema.installable import ALL_OUTPUTS, Installable
@@ -31,8 +31,7 @@ class SandboxError(NixbkError):
     """The text names nothing that can be in a sandbox."""
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxSource:
+class SandboxSource(NamedTuple):
     """Something of the user's that builds find.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import tomli
 from hypothesis import given
 from hypothesis import strategies as st
-from manifests import read_by_models
+from manifests import read_by_models, shown
 
 from nixbk.schema import manifest
 from nixbk.schema.manifest_reader import FIELDS, read_document
@@ -116,7 +116,7 @@ def test_reader_and_models_read_the_same(table: tuple[str, Any]) -> None:
     """A table whose texts are near to what they should be; the order of its keys stays."""
     key, value = table
     document = {"images": {"a": {"installables": ["./a.nix"]}}, key: value}
-    assert repr(read_document(document)) == repr(read_by_models(document))
+    assert shown(read_document(document)) == shown(read_by_models(document))
 
 
 @given(st.data())
@@ -134,4 +134,4 @@ def test_reader_and_models_refuse_the_same(data: st.DataObject) -> None:
                 table[data.draw(st.sampled_from(ODD_KEYS))] = data.draw(ODD)
             case _:
                 table.append(data.draw(ODD))
-    assert repr(read_document(document)) == repr(read_by_models(document))
+    assert shown(read_document(document)) == shown(read_by_models(document))

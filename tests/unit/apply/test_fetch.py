@@ -51,7 +51,7 @@ class Place:
 
     def __init__(self, lock: Lock, caches: Mapping[str, Cache] = CACHES) -> None:
         archives = Archives(lock, lambda: caches, {})
-        self.bench = Bench(lock, {}, replace(WORKSHOP, archive_url=archives.url))
+        self.bench = Bench(lock, {}, WORKSHOP._replace(archive_url=archives.url))
         self.graph = BuildGraph(lock, self.bench.workshop)
         self.archives = archives
         self.said: list[str] = []
@@ -143,7 +143,7 @@ def test_a_wrong_file_is_not_tried_again() -> None:
 
 def test_a_cache_may_lie_of_its_compression() -> None:
     """The same file is unpacked as what the next cache says it is."""
-    lie = replace(archive("gcc"), compression="zstd")
+    lie = archive("gcc")._replace(compression="zstd")
     found = substitute("gcc", archives=[lie, archive("gcc", "other")])
     tried = Tries(found, lambda _: True)
     assert tried.next() == (Choice(0), 0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,7 +133,7 @@ def test_the_step_that_packs() -> None:
     compiler = Compiler(WORKSHOP, Flavour.RUN)
     op = compiler.pack(StoreObject(INFO, compiler.base), "xz").vertex.op.exec
     assert [m.dest for m in op.mounts if m.dest.startswith("/nix/")] == [str(INFO.path)]
-    link = replace(INFO, file_type="symlink", target="/nix/ü")
+    link = INFO._replace(file_type="symlink", target="/nix/ü")
     op = compiler.pack(StoreObject(link, compiler.base), "xz").vertex.op.exec
     assert [m.dest for m in op.mounts if m.dest.startswith("/nix/")] == []
     assert json.loads(op.meta.env[0].partition("=")[2]) == {

@@ -168,7 +168,7 @@ def test_signatures_are_added(place: tuple[str, Path], tmp_path: Path) -> None:
         cache.add_signature(there)
         (there,) = cache.ask([PATH]).values()
         assert not cache.wants_signature(OFFER, there)
-        lie = Offer(replace(INFO, nar_size_bytes=121), "")
+        lie = Offer(INFO._replace(nar_size_bytes=121), "")
         assert not is_same(lie, there)
         assert not cache.wants_signature(lie, replace(there, signatures=()))
     for key in (KEY, OTHER):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,7 +100,7 @@ def test_layers_and_fragments_fit(fragments: str, layers: list[str], expected: s
 
 def test_a_fragment_on_nothing_is_a_layer_as_it_is() -> None:
     """The difference from an empty file system is the file system."""
-    fragment = replace(FRAGMENTS["a"], base=None)
+    fragment = FRAGMENTS["a"]._replace(base=None)
     state = image_state([fragment], [(path("a"),)], MERGE_CAPABILITIES, name="web")
     assert state == fragment.root
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,8 +89,8 @@ def test_every_exec_of_a_probe_is_one(name: str) -> None:
 
 
 SETTINGS = {
-    "cores": replace(WORKSHOP, cores=3),
-    "proxies": replace(WORKSHOP, proxy=Proxy(http="http://proxy:1")),
+    "cores": WORKSHOP._replace(cores=3),
+    "proxies": WORKSHOP._replace(proxy=Proxy(http="http://proxy:1")),
 }
 
 
@@ -126,7 +125,7 @@ def test_only_the_closure_is_mounted() -> None:
 
 def test_another_platform_is_refused() -> None:
     """A derivation is not run on a machine that cannot."""
-    known = graph(replace(WORKSHOP, platform=LINUX_ARM64))
+    known = graph(WORKSHOP._replace(platform=LINUX_ARM64))
     with pytest.raises(UnsupportedDerivationError) as caught:
         known.step(drv_path("gcc"), Flavour.RUN)
     assert str(caught.value) == (

@@ -156,7 +156,7 @@ def test_a_path_that_does_not_follow_is_refused(changes: dict[str, Any]) -> None
         path_of("gcc"), content, 1, (), content_address=content_address("nar", content)
     )
     with pytest.raises(NixbkError):
-        graph.realise(drv_path("gcc"), Realisation({"out": replace(right, **changes)}))
+        graph.realise(drv_path("gcc"), Realisation({"out": right._replace(**changes)}))
     graph.realise(drv_path("gcc"), Realisation({"out": right}))
 
 
@@ -175,7 +175,7 @@ def impure_bench(nonce: str) -> Bench:
     return Bench(
         floating_lock({"seen": [], "use": ["seen"]}, IMPURE),
         {},
-        replace(WORKSHOP, nonce=nonce),
+        WORKSHOP._replace(nonce=nonce),
     )
 
 
@@ -185,7 +185,7 @@ def test_impure_derivations_are_built_by_each_command() -> None:
     assert bench.apply() == ["seen", "use"]
     assert bench.apply() == []
     assert bench.known.results == {}
-    bench.workshop = replace(WORKSHOP, nonce="two")
+    bench.workshop = WORKSHOP._replace(nonce="two")
     assert bench.apply() == ["seen", "use"]
 
 

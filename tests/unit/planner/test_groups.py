@@ -39,7 +39,7 @@ def lock_of(
     fallback: bool = False,
 ) -> Lock:
     """A lock whose images are of what caches have, of which *needed* is the input of a build."""
-    found = [replace(substitute(name), nar_size=size) for name, size in sizes.items()]
+    found = [substitute(name)._replace(nar_size=size) for name, size in sizes.items()]
     graph = {**{name: [] for name in sizes}, "app": list(needed)}
     lock = substituted_lock(make_lock(graph), found, fallback=fallback)
     made = {str(number): image_of(*names) for number, names in enumerate(images)}

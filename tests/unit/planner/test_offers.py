@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GRAPH = {"bash": [], "zlib": ["bash"], "hello": ["zlib", "bash"]}
 WHOLE = lock(GRAPH)
-SHOP = replace(WORKSHOP, archive_url=lambda found: f"http://{found.substituter}/{found.url}")
+SHOP = WORKSHOP._replace(archive_url=lambda found: f"http://{found.substituter}/{found.url}")
 
 
 class Built:
@@ -63,7 +63,7 @@ class Built:
 
 def with_source(held: Lock, **changes: Any) -> Lock:
     """*held* with its source changed."""
-    return replace(held, sources={SETUP.path: replace(held.sources[SETUP.path], **changes)})
+    return replace(held, sources={SETUP.path: held.sources[SETUP.path]._replace(**changes)})
 
 
 REFERS = {"zlib": ["bash"], "hello": ["hello", "setup.sh", "zlib"]}
@@ -142,7 +142,7 @@ def test_a_fetched_source_proves_nothing() -> None:
     address = content_address("nar", found.nar_hash)
     held = replace(WHOLE, sources={}, substitutes={SETUP.path: found})
     assert Built(held).offered()[0] == []
-    good = replace(found, content_address=address)
+    good = found._replace(content_address=address)
     held = replace(WHOLE, sources={}, substitutes={SETUP.path: good})
     assert sorted(Built(held).offered()[0]) == ["bash", "hello", "zlib"]
 

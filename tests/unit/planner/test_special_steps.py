@@ -79,7 +79,7 @@ def test_a_long_document_goes_through_the_session() -> None:
         return "http://session/document"
 
     lock = changed("gcc", env={"long": "x" * ENVIRONMENT_CHARACTERS})
-    graph = BuildGraph(lock, replace(WORKSHOP, offer=offer))
+    graph = BuildGraph(lock, WORKSHOP._replace(offer=offer))
     probe = graph.step(drv_path("gcc"), Flavour.PROBE)
     assert offered == []
     run = graph.step(drv_path("gcc"), Flavour.RUN)
@@ -182,7 +182,7 @@ def test_special_wishes(env: dict[str, str], message: str) -> None:
 def test_granted_features() -> None:
     """What the user says the builder has is not refused."""
     lock = changed("app", env={"requiredSystemFeatures": "kvm ca-derivations"})
-    bench = Bench(lock, {}, replace(WORKSHOP, features=frozenset({"kvm"})))
+    bench = Bench(lock, {}, WORKSHOP._replace(features=frozenset({"kvm"})))
     assert bench.survey()[2].refused == {}
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 GRAPH = {"libc": [], "gcc": ["libc"], "lib": ["gcc"], "app": ["gcc", "lib"]}
 FOUND = [substitute("libc"), substitute("gcc", ["libc"]), substitute("lib", ["libc"])]
-SHOP = replace(WORKSHOP, archive_url=lambda found: f"http://{found.substituter}/{found.url}")
+SHOP = WORKSHOP._replace(archive_url=lambda found: f"http://{found.substituter}/{found.url}")
 
 
 def lock_of(*, fallback: bool = False) -> Lock:
@@ -126,7 +126,7 @@ def test_a_substitute_is_a_pinned_download_and_one_exec() -> None:
 def test_a_content_address_is_told() -> None:
     """So that the helper holds the content against it."""
     address = content_address("nar", Hash.of(b"gcc"))
-    found = [replace(item, content_address=address) for item in FOUND if item.path.name == "gcc"]
+    found = [item._replace(content_address=address) for item in FOUND if item.path.name == "gcc"]
     graph = BuildGraph(substituted_lock(make_lock(GRAPH), [FOUND[0], *found, FOUND[2]]), SHOP)
     told = document(graph.step(store_path("gcc"), Flavour.RUN))
     assert told["nars"][0]["contentAddress"] == address
@@ -153,7 +153,7 @@ def two_files(name: str) -> list[LockedArchive]:
 
 def test_another_file_in_the_cache_is_found() -> None:
     """It is chosen, remembered, and what is built of it is planned with it."""
-    found = [replace(item, archives=tuple(two_files(item.path.name))) for item in FOUND]
+    found = [item._replace(archives=tuple(two_files(item.path.name))) for item in FOUND]
     bench = Bench(substituted_lock(make_lock(GRAPH), found), {}, SHOP)
     graph, solver, _ = bench.survey()
     for item in found:
@@ -251,7 +251,7 @@ def test_reference_graphs_are_exported_over_substitutes() -> None:
 
 def test_symlinks_are_told_and_not_mounted() -> None:
     """The lock says where they point."""
-    link = replace(substitute("lib"), file_type="symlink", target="elsewhere")
+    link = substitute("lib")._replace(file_type="symlink", target="elsewhere")
     lock = substituted_lock(make_lock(GRAPH), [*FOUND[:2], link])
     graph, _, _ = Bench(lock, {}, SHOP).survey()
     told = document(graph.step(drv_path("app"), Flavour.RUN))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,8 +62,7 @@ def _told(
 ) -> LockedSubstitute:
     """An entry as caches tell it, with the archive *data*."""
     file = PACK[how](data)
-    return replace(
-        found,
+    return found._replace(
         file_type="directory",
         target="",
         archives=tuple(
@@ -103,7 +102,7 @@ def test_long_archives_are_not_fetched() -> None:
     """No archive of a link is longer than that of the longest target."""
     longest = b"".join(write([Symlink("", "x" * 4095)]))
     assert len(longest) <= LONGEST_LINK_BYTES
-    large = replace(entry(FILE), nar_size=LONGEST_LINK_BYTES + 8)
+    large = entry(FILE)._replace(nar_size=LONGEST_LINK_BYTES + 8)
     assert look_into({FILE: large}, Files({}), Answers(None), {}) == {FILE: large}
 
 
@@ -113,7 +112,7 @@ def test_plain_files_are_not_fetched(method: str, asks: int) -> None:
     told = _told(entry(FILE), FILE_NAR, "main")
     address = content_address(method, Hash.of(b""))
     files = Files({("main", "nar/file"): lzma.compress(FILE_NAR)})
-    look_into({FILE: replace(told, content_address=address)}, files, Answers(None), {})
+    look_into({FILE: told._replace(content_address=address)}, files, Answers(None), {})
     assert len(files.asked) == asks
 
 
@@ -147,7 +146,7 @@ def test_wrong_archives(file: bytes | NixbkError, data: bytes, message: str) -> 
     told = _told(entry(LINK, target=TARGET), data, "main")
     if isinstance(file, bytes) and message != WRONG["bytes"][2]:
         archive = LockedArchive("main", "nar/link", Hash.of(file), None, "xz")
-        told = replace(told, archives=(archive,))
+        told = told._replace(archives=(archive,))
     with pytest.raises(SmallNarError) as caught:
         look_into({LINK: told}, Files({("main", "nar/link"): file}), Answers(None), {})
     assert caught.value.message.startswith(f"the archive of '{LINK}' in 'main': ")

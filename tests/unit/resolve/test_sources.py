@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import lzma
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,7 @@ def test_the_folder_itself(tmp_path: Path) -> None:
     """The folder of the lock is a source without the lock's own files."""
     (tmp_path / "a").write_bytes(b"a")
     archive = b"".join(nar_of(tmp_path))
-    source = dataclasses.replace(_source(archive, FileOrigin(".")), file_type="directory")
+    source = _source(archive, FileOrigin("."))._replace(file_type="directory")
     (tmp_path / "nixbk.lock").write_bytes(b"lock")
     (tmp_path / "nixbk.sources").mkdir()
     with open_source(tmp_path / "nixbk.lock", source) as file:
@@ -177,8 +176,7 @@ def test_a_path_made_of_other_content(tmp_path: Path) -> None:
     """The hash that a path is made of is held against the bytes, too."""
     (tmp_path / "x").write_bytes(b"hello")
     claimed = Hash.of(b"other")
-    source = dataclasses.replace(
-        _source(file_nar(b"hello"), FileOrigin("x")),
+    source = _source(file_nar(b"hello"), FileOrigin("x"))._replace(
         path=fixed_output_path("x", claimed, "flat"),
         method="flat",
         content_hash=claimed,
@@ -188,7 +186,7 @@ def test_a_path_made_of_other_content(tmp_path: Path) -> None:
     assert caught.value.message == (
         f"the content hashes to '{Hash.of(b'hello').sri()}', not to '{claimed.sri()}'"
     )
-    right = dataclasses.replace(source, content_hash=Hash.of(b"hello"))
+    right = source._replace(content_hash=Hash.of(b"hello"))
     open_source(tmp_path / "nixbk.lock", right).close()
 
 

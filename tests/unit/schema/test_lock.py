@@ -380,14 +380,12 @@ def test_other_kinds_of_sources() -> None:
         "flat",
         content,
     )
-    text = dataclasses.replace(
-        flat,
+    text = flat._replace(
         path=text_path("note", b"hello\n", [flat.path]),
         references=(flat.path,),
         method="text",
     )
-    loose = dataclasses.replace(
-        flat,
+    loose = flat._replace(
         path=StorePath(b"x" * 20, "loose"),
         method="none",
         content_hash=None,

@@ -103,18 +103,17 @@ LOCKS = {
     ),
     "two archives": _plain(
         GLIBC.path,
-        dataclasses.replace(
-            GLIBC,
+        GLIBC._replace(
             archives=(
-                dataclasses.replace(GLIBC.archives[0], file_size=None, compression="zstd"),
-                dataclasses.replace(archive(GLIBC.path, "team"), url="https://h/x.nar?a=b"),
+                GLIBC.archives[0]._replace(file_size=None, compression="zstd"),
+                archive(GLIBC.path, "team")._replace(url="https://h/x.nar?a=b"),
             ),
         ),
     ),
     "content": _plain(
         FIXED,
-        dataclasses.replace(
-            entry(FIXED, key=None), content_address=content_address("nar", entry(FIXED).nar_hash)
+        entry(FIXED, key=None)._replace(
+            content_address=content_address("nar", entry(FIXED).nar_hash)
         ),
     ),
     "itself": _plain(ZLIB, entry(ZLIB, [ZLIB])),
@@ -132,7 +131,7 @@ def test_reading_is_the_inverse_of_writing(held: Lock) -> None:
 
 def _other(change: Mapping[str, object], path: StorePath = GLIBC.path) -> Lock:
     """PART, with another entry of a substitute."""
-    new = dataclasses.replace(PART.substitutes[path], **change)  # type: ignore[arg-type]
+    new = PART.substitutes[path]._replace(**change)  # type: ignore[arg-type]
     return dataclasses.replace(PART, substitutes={**PART.substitutes, path: new})
 
 
@@ -323,7 +322,7 @@ TRUST: dict[str, tuple[Lock, Manifest, str | None]] = {
         "the signature by 'cache.test-1' is not one of this entry",
     ),
     "other facts": (
-        _plain(GLIBC.path, dataclasses.replace(GLIBC, nar_size=GLIBC.nar_size + 8)),
+        _plain(GLIBC.path, GLIBC._replace(nar_size=GLIBC.nar_size + 8)),
         _manifest(KEY),
         "the signature by 'cache.test-1' is not one of this entry",
     ),
@@ -332,7 +331,7 @@ TRUST: dict[str, tuple[Lock, Manifest, str | None]] = {
     "one of two that is believed": (
         _plain(
             GLIBC.path,
-            dataclasses.replace(UNSIGNED, archives=(*UNSIGNED.archives, archive(ONE, "team"))),
+            UNSIGNED._replace(archives=(*UNSIGNED.archives, archive(ONE, "team"))),
         ),
         _manifest(KEY, trust=False),
         "nobody signed it",

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urljoin, urlsplit
 
 from nixbk.errors import NixbkError
@@ -48,8 +47,7 @@ class AddressError(NixbkError):
     """A text that is no address of a binary cache, or of a file in one."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheAddress:
+class CacheAddress(NamedTuple):
     """A cache's address.
 
     Attributes:

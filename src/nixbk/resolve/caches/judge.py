@@ -10,8 +10,7 @@ Source: ``ValidPathInfo::checkSignatures``, Nix ``src/libstore/path-info.cc``, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from nixbk.errors import NixbkError
 from nixbk.nix.content_address import follows_from_content
@@ -47,8 +46,7 @@ class RefusedAnswerError(NixbkError):
         self.field = field
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one cache says of one path.
 
     Attributes:
@@ -84,8 +82,7 @@ def judge(cache: Cache, path: StorePath, data: bytes, keys: Mapping[str, PublicK
     return claim.answer(keys, believed=not claim.needs_signature or claim.is_signed(keys))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A narinfo that makes sense, before anybody asks who signed it.
 
     Attributes:

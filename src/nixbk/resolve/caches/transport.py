@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from nixbk.resolve.caches import folder
@@ -235,7 +234,7 @@ class CacheClient:
         with suppress(WireError):
             while len(data) < _ERROR_BYTES and (piece := next(body, None)) is not None:
                 data += piece
-        return replace(reply, body=data[:_ERROR_BYTES])
+        return reply._replace(body=data[:_ERROR_BYTES])
 
     def _broke(self, attempts: Attempts, url: str, error: WireError) -> float:
         if self._closed.is_set():

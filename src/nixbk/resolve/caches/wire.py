@@ -6,8 +6,9 @@ below this, and a login is sent to nobody but whom it is meant for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from nixbk import __version__
 
@@ -41,8 +42,7 @@ class NoRangeError(WireError):
     """Not the part of a file that was asked for came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """How long to wait.
 
     Attributes:
@@ -56,8 +56,7 @@ class Timeouts:
     idle_s: int = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer.
 
     Attributes:
@@ -105,8 +104,7 @@ class Wire(Protocol):
         """End all connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Something that is asked on its own.
 
     Attributes:
@@ -121,7 +119,7 @@ class Request:
     url: str
     start: int = 0
     content: bytes | Path = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Line(Protocol):
