@@ -2,7 +2,7 @@
 
 Real Nix makes both closures and their caches, once; they are kept in the user's cache folder.
 
-* *large*: 750 store paths, a gigabyte of this machine's own files together; of those 300 are a
+* *large*: 800 store paths, a gigabyte of this machine's own files together; of those 300 are a
   closure, too.
 * *small*: 2,000 files of 5 kB, which refer to each other. Of those that are shorter than a symlink
   can be, nixbk asks for their content, too.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.places import Places
 
 FEW: Final = 300
-COUNT: Final = 750
+COUNT: Final = 800
 SMALL_COUNT: Final = 2000
 TOTAL_BYTES: Final = 1_000_000_000
 FILES: Final = (Path("/usr/lib"), Path("/usr/bin"), Path("/usr/share"))
