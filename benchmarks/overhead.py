@@ -8,8 +8,7 @@ Two graphs of trivial derivations, a chain and as many side by side, that nobody
 * *nix* is ``nix-store --realise`` with its sandbox.
 
 BuildKit runs whatever of a solve is ready, all of it at once. So the width is built by nixbk both
-with its default, one job for each CPU, which the limit is for, and with as many jobs as there are
-derivations, which is told beside it.
+with its default, one job for each CPU, and with as many jobs as there are derivations.
 
 Effects: starts engines, builds on them and in the Nix store.
 """
@@ -97,8 +96,7 @@ def measure(places: Places, rounds: int) -> list[Row]:
         for engine in ENGINES:
             for subject in [name for name in cases if name.startswith(f"nixbk on {engine}")]:
                 title = f"{shape} of {COUNT}, {subject} / bare"
-                limit = LIMIT if subject == f"nixbk on {engine}" else None
-                rows.append(ratio(title, runs, subject, f"bare on {engine}", limit))
+                rows.append(ratio(title, runs, subject, f"bare on {engine}", LIMIT))
         for engine in ENGINES:
             title = f"{shape} of {COUNT}, bare on {engine} / nix"
             rows.append(ratio(title, runs, f"bare on {engine}", "nix", None))
